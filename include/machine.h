@@ -22,6 +22,9 @@ enum {
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };
 
+/* What the world may do with a page. Never both to write and to execute. */
+enum page_rights { PAGE_NONE, PAGE_READ, PAGE_WRITE, PAGE_EXECUTE };
+
 enum block_operation { BLOCK_WRITE, BLOCK_FLUSH };
 
 /* An asynchronous request to the node's disk. The struct and its buffer are the caller's and must live, unchanged, until
@@ -72,13 +75,12 @@ struct machine {
     uint32_t pages_max;
     /* Kernel address of the page's frame, or NULL if the page is absent. Valid until page_remove. */
     uint8_t *(*page_frame)(void *context, uint32_t page);
-    /* Give the absent page a zeroed frame, not writable by the world. NO_MEMORY: no frame is left. */
+    /* Give the absent page a zeroed frame, with PAGE_NONE. NO_MEMORY: no frame is left. */
     enum status (*page_add)(void *context, uint32_t page);
     /* Take the frame away; the page is absent. */
     void (*page_remove)(void *context, uint32_t page);
-    /* May the world write to the page now? (Its segment's rights apply besides.) Takes effect for removal of the right only
-     * after pages_flush. */
-    void (*page_protect)(void *context, uint32_t page, bool writable);
+    /* What the world may do with the present page from now on. Taking a right away takes effect with pages_flush. */
+    void (*page_protect)(void *context, uint32_t page, enum page_rights rights);
     /* One TLB flush for all changes since the last. */
     void (*pages_flush)(void *context);
 
