@@ -1,0 +1,144 @@
+/* One Raft group on this node: the raft library, its log on disk, term and vote, the messages, the members.
+ *
+ * Owns: the raft instance, the log region, the vote slots, the membership automaton (a blank or replaced node asks, the leader removes every
+ * other id of that node number, adds the new one as standby, catches it up, promotes it, by itself), and the messages of types GROUP_MESSAGE_* on lane 0.
+ * Does not own: the image, the page store, the transfer of pages (replicate/catchup): those hear of it through group_ops.
+ *
+ * Promises: what was reported persisted is flushed; term and vote are flushed before a message that depends on them leaves; messages go out before
+ * the local flush is waited for; heartbeats never wait for the disk; while a flush is outstanding appends coalesce. Time given to the library
+ * never goes back; each field of a peer's message is range-checked before raft_step. Nothing is recursive: callbacks below are called
+ * from group_tick or an event function and must not call back into the group except where it says so.
+ * Called by replicate/node, from the event loop only. */
+#ifndef EIDOLON_CONSENSUS_GROUP_H
+#define EIDOLON_CONSENSUS_GROUP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "consensus/limits.h"
+#include "include/boot_config.h"
+#include "include/disk_format.h"
+#include "include/machine.h"
+#include "include/status.h"
+
+struct group;
+struct peers;
+
+enum group_entry_type {
+    GROUP_ENTRY_EPOCH = 1,  /* one part of a sealed delta */
+    GROUP_ENTRY_RESET = 2,  /* the image becomes empty at `epoch`; no body */
+};
+
+/* The header of an entry of ours; stands in the log record and in AppendEntries, in clear (numbers only). 80 bytes, no padding. */
+struct group_entry {
+    uint32_t type;          /* enum group_entry_type */
+    uint32_t world;         /* 1 */
+    uint64_t epoch;
+    uint32_t part;          /* 0..parts-1 */
+    uint32_t parts;
+    uint32_t bytes;         /* of the sealed body, <= ENTRY_BODY_BYTES_MAX */
+    uint32_t reserved;      /* 0 */
+    uint8_t nonce[24];
+    uint8_t tag[16];        /* a follower verifies the body (seal_verify_body) before it acknowledges it */
+    uint64_t check;         /* hash64 over body, against faults of a disk */
+};
+
+enum group_role { GROUP_FOLLOWER, GROUP_CANDIDATE, GROUP_LEADER, GROUP_JOINING };
+
+struct group_ops {
+    void *context;
+    /* A committed entry of ours, in order, each index once per boot, starting behind the checkpoint given at group_start. Entry and body are borrowed
+     * for the call. `own`: this node submitted it in its present leadership and holds its effect already. Return BUSY to have the same entry offered
+     * again at a later group_tick (the image is still filling); anything else counts as taken. */
+    enum status (*apply)(void *context, uint64_t index, uint64_t term, bool own, const struct group_entry *entry, const uint8_t *body);
+    /* An incomplete run of parts before this point will never be completed (barrier of a new leader): discard what was assembled. */
+    void (*discard_parts)(void *context);
+    /* This node leads, its barrier is committed and everything before it was applied: it may resume the world. */
+    void (*lead)(void *context, uint64_t term);
+    /* This node no longer leads: undo everything that is not committed, now, before returning. Called before anything of the new leader is applied. */
+    void (*lost)(void *context);
+    /* The log passed its threshold: make a checkpoint when possible (asked again each tick until group_checkpoint_done). */
+    void (*want_checkpoint)(void *context);
+    /* Leader: the peer `raft_id` needs a snapshot (its next entry was cut). Start or continue the transfer of a manifest to it; the call is repeated while
+     * it stays so. When the peer answers, replicate/catchup calls nothing here: the peer's own group sends the raft result. */
+    void (*send_snapshot)(void *context, uint64_t raft_id);
+    /* Leader: the membership is about to bring `raft_id` (a fresh standby) up to date, or has ended with it. Informational. */
+    void (*removed)(void *context); /* this node's id was removed from the group, told by a peer: become a joiner (store_adopt, restart) */
+};
+
+struct group_config {
+    const struct machine *machine;
+    const struct boot_config *boot;
+    struct peers *peers;
+    const struct seal_keys *keys;
+    const struct disk_superblock *superblock; /* borrowed for the call of group_create only: geometry, checkpoint, members, incarnation */
+    struct group_ops ops;
+};
+
+/* What catch-up's manifest carries of raft's InstallSnapshot, and what the receiver hands to its own group when everything is durable. */
+struct group_snapshot {
+    uint64_t leader_id;     /* raft id */
+    uint64_t term;          /* leader's term when it sent it */
+    uint64_t last_index, last_term;
+    uint64_t configuration_index;
+    uint32_t member_count;
+    uint32_t reserved;
+    struct disk_member members[DISK_MEMBERS_MAX];
+};
+
+MUST_CHECK enum status group_create(struct group **out, const struct group_config *config);
+/* Read vote slots and log (synchronous), raise and flush the boot number, start the library. OK; CORRUPT: a record that was durable is bad: `reason` says
+ * which; the caller gives the incarnation up (store_adopt) and starts anew. */
+MUST_CHECK enum status group_start(struct group *group, char reason[200]);
+
+/* -- events -- */
+void group_tick(struct group *group);               /* due timers, completions that were delivered, applying in bounded steps */
+uint64_t group_deadline_ns(const struct group *group); /* when group_tick is due next; 0: at once */
+/* A message of a GROUP_MESSAGE_* type from an authenticated peer (peers calls it): see consensus/peers.h. */
+
+/* -- leader -- */
+/* Append one entry of ours; body is copied. *index is its Raft index. NOT_LEADER. FULL: log memory, log region or LOG_ENTRIES_MAX is exhausted: wait for
+ * commits or a checkpoint. BUSY: a transfer or a change is under way that refuses submissions: try again later. */
+MUST_CHECK enum status group_submit(struct group *group, const struct group_entry *entry, const uint8_t *body, uint64_t *index);
+/* Could `entries` entries of `bytes` body bytes in all be submitted now? */
+bool group_room(const struct group *group, uint32_t entries, size_t bytes);
+/* Hand leadership to `node`. The caller has stopped the world and everything is committed. Ends by ops.lost, or by group_transferring() turning false. */
+MUST_CHECK enum status group_transfer(struct group *group, unsigned node);
+bool group_transferring(const struct group *group);
+
+/* -- checkpoint and catch-up -- */
+/* A checkpoint up to `index` is durable: take the library's snapshot and cut the log behind it, keeping what a transfer under way (hold) needs. */
+void group_checkpoint_done(struct group *group, uint64_t index, uint64_t term);
+/* Keep the log from `index` on (a pinned checkpoint that travels), within the bound of the log region; 0: release. */
+void group_hold_log(struct group *group, uint64_t index);
+/* Index, term and configuration as of the last applied entry, for a checkpoint now. */
+void group_applied(const struct group *group, uint64_t *index, uint64_t *term, uint64_t *configuration_index, struct disk_member *members, uint32_t *count);
+/* Leader: fields for a manifest of the checkpoint at (index, term, configuration). */
+void group_snapshot_describe(const struct group *group, struct group_snapshot *out);
+/* Follower or joiner: everything of `snapshot` is durable in the page store. Give it to the library (message and persisted together), restart the log behind it.
+ * STALE: the log is past it already or the term is old. */
+MUST_CHECK enum status group_install(struct group *group, const struct group_snapshot *snapshot);
+
+/* -- facts -- */
+struct group_facts {
+    enum group_role role;
+    uint64_t raft_id, incarnation, boot_number;
+    uint64_t term, commit_index, applied_index, last_index;
+    uint64_t leader_id;       /* 0: unknown */
+    bool voter;
+    bool majority;            /* leader: a majority was heard within the election timeout; else: a leader was */
+    uint64_t log_bytes, log_bytes_max;
+};
+void group_facts(const struct group *group, struct group_facts *out);
+struct group_member_facts {
+    uint64_t raft_id;         /* 0: no id of this node number is in the configuration */
+    uint32_t role;            /* enum disk_role */
+    uint64_t match_index;     /* leader only */
+    uint64_t heard_ns;        /* machine time; 0: never */
+    bool link;
+};
+void group_member(const struct group *group, unsigned node, struct group_member_facts *out);
+void group_check(const struct group *group);
+
+#endif
