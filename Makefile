@@ -1,0 +1,251 @@
+# Eidolon: kernel, world, host command and tests, in one make.
+#
+#   make run       install what is missing, build, start a cluster and attach to a session
+#   make test      all tests: unit, then QEMU
+#   make demo      a narrated proof on a cluster of its own
+#   make           build everything that the sources present allow
+#   make test-unit | test-qemu | lint | clean | distclean | help
+#
+# V=1 shows each command. Everything made stands under build/. A folder's sources are found by wildcard.
+#
+#   build/kernel.elf    kernel with the world embedded      build/guest/lib*.a   libraries for ring 0
+#   build/world.elf     the world (objects/objects.mk)      build/world/lib*.a   libraries for ring 3
+#   build/eidolon       the host command                    build/host/lib*.a    libraries for Linux
+#   build/asan/tests/   unit test programs                  build/asan/lib*.a    the same under sanitizers
+#
+# Each of the four folders is a variant: one set of compiler flags. An object is build/VARIANT/PATH.o.
+
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+SHELL := /bin/bash
+
+V ?= 0
+ifeq ($(V),1)
+quiet :=
+say = @:
+else
+quiet := @
+# Usage: $(call say,WORD,WHAT), on a line of its own.
+say = @printf '  %-8s %s\n' $(1) $(2)
+endif
+
+build := build
+world_image := $(build)/world.elf
+comma := ,
+empty :=
+space := $(empty) $(empty)
+sources_dir := $(build)/third-party
+generated_include := $(build)/include
+
+CC := gcc
+CLANG := clang
+
+# --- What every compilation of our own code has in common -------------------------------------------------
+
+own_warnings := -Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes \
+	-Wpointer-arith -Wundef -Wwrite-strings -Werror
+own_flags := -std=c17 $(own_warnings) -I. -isystem $(generated_include)
+debug_flags := -g
+
+# Ring 0: no red zone (interrupts use the same stack), top 2 GiB.
+freestanding_flags := -O2 $(debug_flags) -ffreestanding -fno-pic -fno-pie -fcf-protection=none \
+	-fno-asynchronous-unwind-tables -ffunction-sections -fdata-sections -fno-common
+guest_code_model := -mno-red-zone -mcmodel=kernel
+world_code_model := -mcmodel=small
+compiler_include = $(shell $(CC) -print-file-name=include)
+libc_include = -nostdinc -isystem $(build)/$(1)/picolibc/include -isystem $(compiler_include)
+
+guest_flags = $(freestanding_flags) $(guest_code_model) $(call libc_include,guest)
+world_flags = $(freestanding_flags) $(world_code_model) $(call libc_include,world)
+host_flags := -O2 $(debug_flags)
+sanitizers := -fsanitize=address,undefined -fno-sanitize-recover=all
+asan_flags := -O1 $(debug_flags) -fno-omit-frame-pointer $(sanitizers)
+
+stack_protector := -fstack-protector-strong -mstack-protector-guard=global
+
+# Own code may need more for one folder or file: own_flags_VARIANT, flags_PATH.o (path without build/VARIANT/).
+own_flags_guest = $(stack_protector) -isystem $(sources_dir)/lwip/src/include -Idrivers
+own_flags_world = $(stack_protector)
+own_flags_host := -D_GNU_SOURCE
+own_flags_asan := -D_GNU_SOURCE
+
+variants := guest world host asan
+
+# --- Sources ---------------------------------------------------------------------------------------------
+
+portable_dirs := replicate consensus crypto
+metal_dirs := kernel drivers
+
+portable_sources := $(sort $(wildcard $(addsuffix /*.c,$(portable_dirs))))
+metal_sources := $(sort $(wildcard $(addsuffix /*.c,$(metal_dirs)) $(addsuffix /*.S,$(metal_dirs))))
+command_sources := $(sort $(wildcard cluster-sim/*.c))
+test_sources := $(sort $(wildcard tests/unit/test_*.c))
+test_support_sources := $(sort $(wildcard tests/unit/support/*.c))
+
+# objects_of VARIANT,SOURCES
+objects_of = $(patsubst %,$(build)/$(1)/%.o,$(2))
+
+# --- Third-party sources: fetched before the rules below are read, as the rules list their files ------------
+
+goals_without_sources := clean distclean help setup
+ifneq ($(filter-out $(goals_without_sources),$(or $(MAKECMDGOALS),all)),)
+include $(sources_dir)/unpacked.mk
+endif
+
+.PHONY: setup
+setup:
+	@third-party/setup.sh
+
+$(build)/setup.stamp: third-party/setup.sh third-party/packages
+	@mkdir -p $(@D)
+	@third-party/setup.sh
+	@touch $@
+
+$(sources_dir)/unpacked.mk: third-party/lock third-party/fetch.sh $(wildcard */*-*.patch) | $(build)/setup.stamp
+	@third-party/fetch.sh $(build)
+	@echo '# The sources of third-party/lock are unpacked beside this file.' >$@
+
+# --- Compilation -----------------------------------------------------------------------------------------
+
+# Headers that a variant's sources may include exist before any of them is compiled.
+headers_guest = $(sodium_headers) $(raft_headers) $(build)/guest/libc.a
+headers_world = $(build)/world/libc.a
+headers_host = $(sodium_headers) $(raft_headers)
+headers_asan = $(headers_host)
+
+define variant_rules
+$(build)/$(1)/%.c.o: %.c | $$(headers_$(1))
+	$$(call say,CC,'$$<  ($(1))')
+	@mkdir -p $$(@D)
+	$$(quiet)$$(CC) $$(own_flags) $$($(1)_flags) $$(own_flags_$(1)) $$(flags_$$*.c.o) -MMD -MP -c $$< -o $$@
+
+$(build)/$(1)/%.S.o: %.S | $$(headers_$(1))
+	$$(call say,AS,'$$<  ($(1))')
+	@mkdir -p $$(@D)
+	$$(quiet)$$(CC) -I. $$($(1)_flags) $$(flags_$$*.S.o) -MMD -MP -c $$< -o $$@
+endef
+$(foreach variant,$(variants),$(eval $(call variant_rules,$(variant))))
+
+# archive_rule TARGET,OBJECTS: a static library, made anew so that no dropped object stays in it.
+define archive_rule
+$(1): $(2)
+	$$(call say,AR,'$$@')
+	@mkdir -p $$(@D) && rm -f $$@
+	$$(quiet)ar rcs $$@ $$^
+endef
+
+# third_party_library VARIANT,NAME,ARCHIVE,FILES: build/VARIANT/ARCHIVE from FILES (paths below build/third-party), with the
+# variant's flags, third_party_flags_NAME (called with the file) and third_party_flags_VARIANT_NAME.
+define third_party_library
+$(build)/$(1)/third-party/$(2).begun: $(sources_dir)/$(2).stamp
+	$$(call say,CC,'$(2)  ($(1)$$(comma) $(words $(4)) files)')
+	@mkdir -p $$(@D) && touch $$@
+
+$(patsubst %,$(build)/$(1)/third-party/%.o,$(4)): $(build)/$(1)/third-party/%.o: $(sources_dir)/% $(build)/$(1)/third-party/$(2).begun | $$(headers_$(1))
+	@mkdir -p $$(@D)
+	$$(quiet)$$(CC) $$(call third_party_flags_$(2),$$*) $$($(1)_flags) $$(third_party_flags_$(1)_$(2)) -MMD -MP -c $$< -o $$@
+
+$(call archive_rule,$(build)/$(1)/$(3),$(patsubst %,$(build)/$(1)/third-party/%.o,$(4)))
+endef
+
+include kernel/picolibc.mk
+include crypto/libsodium.mk
+include drivers/lwip.mk
+include consensus/raft.mk
+
+# --- The world -------------------------------------------------------------------------------------------
+
+# objects/objects.mk builds $(build)/world.elf.
+-include objects/objects.mk
+
+ifeq ($(wildcard objects/objects.mk),)
+# A kernel without a world: an empty image.
+$(world_image):
+	@mkdir -p $(@D) && touch $@
+endif
+
+# --- The kernel ------------------------------------------------------------------------------------------
+
+kernel_objects := $(call objects_of,guest,$(metal_sources) $(portable_sources))
+kernel_libraries := $(addprefix $(build)/guest/,libraft.a libsodium.a liblwip.a libc.a)
+
+flags_kernel/world_image.S.o = -DWORLD_IMAGE='"$(world_image)"'
+$(build)/guest/kernel/world_image.S.o: $(world_image)
+
+$(build)/kernel.elf: kernel/kernel.ld $(kernel_objects) $(kernel_libraries)
+	$(call say,LD,'$@')
+	$(quiet)$(CC) -nostdlib -static -no-pie -Wl,--gc-sections -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack \
+		-Wl,--build-id=none -Wl,-Map=$(build)/kernel.map -T kernel/kernel.ld $(kernel_objects) \
+		-Wl,--start-group $(kernel_libraries) -Wl,--end-group -o $@
+
+# --- The host command ------------------------------------------------------------------------------------
+
+command_objects := $(call objects_of,host,$(command_sources))
+$(command_objects): own_flags_host += $$(pkg-config --cflags slirp)
+
+$(build)/eidolon: $(command_objects) $(build)/host/libportable.a $(build)/host/libraft.a $(build)/host/libsodium.a
+	$(call say,LD,'$@')
+	$(quiet)$(CC) $(host_flags) $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
+		$$(pkg-config --libs slirp) -o $@
+
+$(eval $(call archive_rule,$(build)/host/libportable.a,$(call objects_of,host,$(portable_sources))))
+
+# --- Tests -----------------------------------------------------------------------------------------------
+
+test_programs := $(patsubst %.c,$(build)/asan/%,$(test_sources))
+test_libraries := $(addprefix $(build)/asan/,libportable.a libraft.a libsodium.a)
+
+$(eval $(call archive_rule,$(build)/asan/libportable.a,$(call objects_of,asan,$(portable_sources))))
+
+$(test_programs): $(build)/asan/%: $(build)/asan/%.c.o $(call objects_of,asan,$(test_support_sources)) $(test_libraries)
+	$(call say,LD,'$@')
+	$(quiet)$(CC) $(asan_flags) $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lcmocka -o $@
+
+.PHONY: test test-unit test-qemu lint run demo clean distclean help all FORCE
+
+test:
+	@third-party/setup.sh
+	@$(MAKE) --no-print-directory test-unit
+	@$(MAKE) --no-print-directory test-qemu
+
+test-unit: $(test_programs)
+	@tests/unit/run $(build)/test-results $(test_programs)
+
+# --- Everything ------------------------------------------------------------------------------------------
+
+# A target is asked for as soon as the sources that make it exist.
+products := $(if $(wildcard kernel/kernel.ld),$(build)/kernel.elf) \
+	$(if $(wildcard objects/objects.mk),$(world_image)) \
+	$(if $(command_sources),$(build)/eidolon)
+
+all: $(products) $(foreach variant,guest host,$(addprefix $(build)/$(variant)/,libraft.a libsodium.a))
+
+test-qemu: $(products)
+	@if [ -x tests/qemu/run ]; then tests/qemu/run; fi
+
+run demo: %:
+	@third-party/setup.sh
+	@$(MAKE) --no-print-directory all
+	@cluster-sim/$* "$(DIR)"
+
+# The portable folders and the host command with clang's warnings too; nothing is kept.
+lint_sources := $(portable_sources) $(command_sources)
+lint: $(headers_host)
+	$(call say,LINT,'portable folders and host command with clang')
+	$(quiet)for source in $(lint_sources); do \
+		$(CLANG) $(own_flags) $(own_flags_host) $$(pkg-config --cflags slirp) -fsyntax-only $$source || exit 1; \
+	done
+
+clean:
+	rm -rf $(build)/guest $(build)/world $(build)/host $(build)/asan $(build)/include $(build)/test-results
+	rm -f $(build)/*.elf $(build)/*.map $(build)/eidolon
+
+distclean:
+	rm -rf $(build)
+
+help:
+	@sed -n '3,17s/^# \{0,1\}//p' Makefile
+
+-include $(shell find $(foreach variant,$(variants),$(build)/$(variant)) -name '*.d' -not -path '*/picolibc-build/*' 2>/dev/null)

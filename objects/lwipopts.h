@@ -1,0 +1,60 @@
+/* lwIP in the world: the connections of sessions and of users' programs. It lives in world memory and persists. */
+#ifndef OBJECTS_LWIPOPTS_H
+#define OBJECTS_LWIPOPTS_H
+
+/* One context, no threads: the raw callback API. */
+#define NO_SYS 1
+#define SYS_LIGHTWEIGHT_PROT 0
+#define LWIP_NETCONN 0
+#define LWIP_SOCKET 0
+
+/* Cyclic timers run only while something needs them (IDLE): the port supplies them. */
+#define LWIP_TIMERS 1
+#define LWIP_TIMERS_CUSTOM 1
+
+/* The address is the world's own, fixed: no DHCP, no probing for duplicates, IPv4 only. */
+#define LWIP_IPV4 1
+#define LWIP_IPV6 0
+#define LWIP_ARP 1
+#define LWIP_ACD 0
+#define LWIP_DHCP 0
+#define LWIP_AUTOIP 0
+#define LWIP_DNS 0
+#define LWIP_IGMP 0
+#define LWIP_RAW 1
+#define LWIP_UDP 1
+#define LWIP_ICMP 1
+#define LWIP_TCP 1
+#define IP_REASSEMBLY 0
+#define IP_FRAG 0
+
+/* Memory: a fixed heap and fixed pools; exhaustion is an error that the caller sees (BOUND). */
+#define MEM_LIBC_MALLOC 0
+#define MEM_ALIGNMENT 16
+#define MEM_SIZE (2 * 1024 * 1024)
+#define MEMP_NUM_PBUF 256
+#define MEMP_NUM_UDP_PCB 16
+#define MEMP_NUM_TCP_PCB 64
+#define MEMP_NUM_TCP_PCB_LISTEN 16
+#define MEMP_NUM_TCP_SEG 1024
+#define PBUF_POOL_SIZE 256
+#define PBUF_POOL_BUFSIZE 1600
+
+#define TCP_MSS 1460
+#define LWIP_WND_SCALE 1
+#define TCP_RCV_SCALE 2
+#define TCP_WND (64 * 1024)
+#define TCP_SND_BUF (64 * 1024)
+#define TCP_SND_QUEUELEN 256
+#define TCP_SNDLOWAT (16 * 1024)
+#define TCP_QUEUE_OOSEQ 1
+#define TCP_OVERSIZE TCP_MSS
+#define LWIP_TCP_KEEPALIVE 1
+#define TCP_LISTEN_BACKLOG 1
+#define SO_REUSE 1
+
+#define LWIP_NETIF_HOSTNAME 0
+#define LWIP_NETIF_API 0
+#define LWIP_STATS 0
+
+#endif
