@@ -183,12 +183,11 @@ $(build)/kernel.elf: kernel/kernel.ld $(kernel_objects) $(kernel_libraries)
 # --- The host command ------------------------------------------------------------------------------------
 
 command_objects := $(call objects_of,host,$(command_sources))
-$(command_objects): own_flags_host += $$(pkg-config --cflags slirp)
 
 $(build)/eidolon: $(command_objects) $(build)/host/libportable.a $(build)/host/libraft.a $(build)/host/libsodium.a
 	$(call say,LD,'$@')
 	$(quiet)$(CC) $(host_flags) $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
-		$$(pkg-config --libs slirp) -o $@
+		-lslirp -o $@
 
 $(eval $(call archive_rule,$(build)/host/libportable.a,$(call objects_of,host,$(portable_sources))))
 
@@ -220,7 +219,7 @@ products := $(if $(wildcard kernel/kernel.ld),$(build)/kernel.elf) \
 	$(if $(wildcard objects/objects.mk),$(world_image)) \
 	$(if $(command_sources),$(build)/eidolon)
 
-all: $(products) $(foreach variant,guest host,$(addprefix $(build)/$(variant)/,libraft.a libsodium.a))
+all: $(products) $(call objects_of,guest,$(portable_sources)) $(foreach variant,guest host,$(addprefix $(build)/$(variant)/,libraft.a libsodium.a))
 
 test-qemu: $(products)
 	@if [ -x tests/qemu/run ]; then tests/qemu/run; fi
@@ -235,7 +234,7 @@ lint_sources := $(portable_sources) $(command_sources)
 lint: $(headers_host)
 	$(call say,LINT,'portable folders and host command with clang')
 	$(quiet)for source in $(lint_sources); do \
-		$(CLANG) $(own_flags) $(own_flags_host) $$(pkg-config --cflags slirp) -fsyntax-only $$source || exit 1; \
+		$(CLANG) $(own_flags) $(own_flags_host) -fsyntax-only $$source || exit 1; \
 	done
 
 clean:
