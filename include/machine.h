@@ -94,6 +94,10 @@ struct machine {
     const void *world_elf;
     size_t world_elf_bytes;
 
+    /* Start this node anew, as after a power cut: its memory is gone, its disk stays. Does not return into the caller's event (the
+     * simulator discards the node at the end of the present event). `why` is logged and shown by the next boot as last words. */
+    void (*restart)(void *context, const char *why);
+
     /* Memory that is reserved at boot and never returned; zeroed; aligned to `alignment` (a power of two).
      * NULL: the machine has not that much. Only during *_init functions. */
     void *(*reserve)(void *context, size_t bytes, size_t alignment);
