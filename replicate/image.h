@@ -17,14 +17,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "include/hash64.h"
 #include "include/machine.h"
 #include "include/status.h"
+#include "replicate/limits.h"
 
 struct image;
 
-/* Append-only writer of a plain delta (format: replicate/delta.h), over a buffer of DELTA_BYTES_MAX that the caller owns. */
-struct delta_writer;
-/* Old bytes of one captured epoch: enough to take it back exactly. Embedded storage of UNDO_BYTES_MAX that the caller owns. */
+/* The hash of a page's content (not NULL, not all zero: that one is 0 by definition). Never 0. */
+static inline uint64_t image_hash_content(uint32_t page, const uint8_t *content)
+{
+    uint64_t hash = hash64(page, content, REPLICATE_PAGE_BYTES);
+    return hash != 0 ? hash : 1;
+}
+
+struct delta_writer; /* replicate/delta.h */
 struct undo_record;
 
 /* Called just before the captured content of `page` changes, with that content (4096 bytes; NULL: absent or all zero). The
@@ -49,9 +56,9 @@ MUST_CHECK enum status image_create(struct image **out, const struct image_confi
 
 /* Captured content of `page`, or NULL if absent. Borrowed until the next call that changes the image. */
 const uint8_t *image_captured(const struct image *image, uint32_t page);
-/* Hash of the captured content: hash64(page, content, 4096), or 0 for an absent or all-zero page. O(1). */
+/* Hash of the captured content: image_hash_content, or 0 for an absent or all-zero page. O(1). */
 uint64_t image_page_hash(const struct image *image, uint32_t page);
-/* Sum of all page hashes modulo 2^64. O(1). The world record is not in it: the caller adds its hash. */
+/* Sum of all page hashes modulo 2^64. O(1). The world record is not in it: the caller adds world_record_hash. */
 uint64_t image_digest(const struct image *image);
 /* Recompute the hash of `page` from its captured content and compare. CORRUPT: a bit flipped in memory. */
 MUST_CHECK enum status image_scrub_page(const struct image *image, uint32_t page);
@@ -87,9 +94,9 @@ void image_undo_epoch(struct image *image, const struct undo_record *undo);
 
 /* -- standby -- */
 
-/* Apply a complete plain delta body (page runs only: after replicate/delta.h split off its header), checked entirely before anything changes.
- * CORRUPT/TRUNCATED/INVALID: malformed, nothing changed. NO_MEMORY: no frame left, nothing changed. */
-MUST_CHECK enum status image_apply(struct image *image, const uint8_t *runs, size_t bytes);
+/* Apply the page items of a delta (struct delta: items, item_bytes), checked entirely before anything changes. No DIRTY or FROZEN page may exist.
+ * TRUNCATED/INVALID: malformed, nothing changed. NO_MEMORY: no frame left, nothing changed. */
+MUST_CHECK enum status image_apply(struct image *image, const uint8_t *items, size_t bytes);
 /* Put a whole page (content verified by the caller). NULL: it becomes absent. */
 MUST_CHECK enum status image_put_page(struct image *image, uint32_t page, const uint8_t *content);
 /* Every page becomes absent, whatever its state; digest 0. */

@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <stdint.h>
 
+#include "include/hash64.h"
 #include "include/status.h"
 
 enum { WORLD_SEGMENTS_MAX = 12, WORLD_REGISTERS_BYTES = 1024, WORLD_REASON_BYTES = 208 };
@@ -46,6 +47,12 @@ struct world_record {
 
 static_assert(sizeof(struct world_record) % 8 == 0, "no tail padding");
 static_assert(sizeof(struct world_record) <= 2048, "fits the delta header");
+
+/* The record's share of the digest, as one more page. */
+static inline uint64_t world_record_hash(const struct world_record *record)
+{
+    return hash64(UINT64_MAX, record, sizeof *record);
+}
 
 /* UNKNOWN_VERSION, or INVALID: a field is out of range (segments overlap or leave the world, text without end). */
 MUST_CHECK enum status world_record_check(const struct world_record *record, uint64_t memory_bytes);
