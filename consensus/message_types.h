@@ -1,0 +1,13 @@
+/* Who owns which type of peers' messages (consensus/peers.h gives 0..127 to its users). Numbers are part of the protocol. */
+#ifndef EIDOLON_CONSENSUS_MESSAGE_TYPES_H
+#define EIDOLON_CONSENSUS_MESSAGE_TYPES_H
+
+enum {
+    GROUP_MESSAGE_FIRST = 1,    /* lane 0: raft's messages (consensus/message.h) */
+    GROUP_MESSAGE_LAST = 31,
+    CATCHUP_MESSAGE_FIRST = 32, /* lane 1: manifests and pages (replicate/catchup.h) */
+    CATCHUP_MESSAGE_LAST = 63,
+    NODE_MESSAGE_RESUMED = 64,  /* lane 0: the sender has resumed the world; tells a planned move's source that it has ended */
+};
+
+#endif
