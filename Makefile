@@ -110,10 +110,12 @@ $(sources_dir)/unpacked.mk: third-party/lock third-party/fetch.sh $(wildcard */*
 # --- Compilation -----------------------------------------------------------------------------------------
 
 # Headers that a variant's sources may include exist before any of them is compiled.
-headers_guest = $(sodium_headers) $(raft_headers) $(build)/guest/libc.a
-headers_world = $(build)/world/libc.a
-headers_host = $(sodium_headers) $(raft_headers)
-headers_asan = $(headers_host)
+sodium_headers := $(generated_include)/sodium/version.h
+raft_headers := $(generated_include)/raft.h
+headers_guest := $(sodium_headers) $(raft_headers) $(build)/guest/libc.a
+headers_world := $(build)/world/libc.a
+headers_host := $(sodium_headers) $(raft_headers)
+headers_asan := $(headers_host)
 
 define variant_rules
 $(build)/$(1)/%.c.o: %.c | $$(headers_$(1))

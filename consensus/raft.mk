@@ -4,7 +4,6 @@
 raft_files := $(patsubst %,raft/src/%.c,byte client compress configuration convert election entry err heap membership \
 	message progress random raft recv recv_append_entries recv_append_entries_result recv_request_vote \
 	recv_request_vote_result recv_install_snapshot recv_timeout_now restore replication state syscall timeout trail)
-raft_headers := $(generated_include)/raft.h
 
 # -iquote: the sources say "../include/raft.h"; raft/src itself stays off the path, its assert.h would hide libc's.
 third_party_flags_raft = -std=gnu11 -w -iquote $(generated_include)

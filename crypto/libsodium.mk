@@ -4,7 +4,6 @@
 sodium_source := libsodium/src/libsodium
 sodium_files := $(patsubst $(sources_dir)/%,%,$(sort $(shell find $(sources_dir)/$(sodium_source) -name '*.[cS]' \
 	-not -path '*/randombytes/sysrandom/*' -not -path '*/randombytes/internal/*' 2>/dev/null)))
-sodium_headers := $(generated_include)/sodium/version.h
 
 # Wider instructions go only into the files that are chosen at run time by what the processor has.
 sodium_wide_flags = $(if $(findstring avx2,$(1)),-mavx2 -msse4.1 -mssse3) $(if $(findstring sse41,$(1)),-msse4.1 -mssse3) \
