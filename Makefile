@@ -206,10 +206,13 @@ $(test_programs): $(build)/asan/%: $(build)/asan/%.c.o $(call objects_of,asan,$(
 
 .PHONY: test test-unit test-qemu lint run demo clean distclean help all FORCE
 
+# These check the machine each time, then build with all processors unless told otherwise.
+whole_make = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
+
 test:
 	@third-party/setup.sh
-	@$(MAKE) --no-print-directory test-unit
-	@$(MAKE) --no-print-directory test-qemu
+	@$(whole_make) test-unit
+	@$(whole_make) test-qemu
 
 test-unit: $(test_programs)
 	@tests/unit/run $(build)/test-results $(test_programs)
@@ -226,10 +229,16 @@ all: $(products) $(call objects_of,guest,$(portable_sources)) $(foreach variant,
 test-qemu: $(products)
 	@if [ -x tests/qemu/run ]; then tests/qemu/run; fi
 
-run demo: %:
+# DIR is the cluster's folder; without a terminal there is nobody to attach, so the demonstration runs.
+run:
 	@third-party/setup.sh
-	@$(MAKE) --no-print-directory all
-	@cluster-sim/$* "$(DIR)"
+	@$(whole_make) all
+	@if [ -t 0 ]; then cluster-sim/run $(if $(DIR),"$(DIR)"); else cluster-sim/demo; fi
+
+demo:
+	@third-party/setup.sh
+	@$(whole_make) all
+	@cluster-sim/demo
 
 # The portable folders and the host command with clang's warnings too; nothing is kept.
 lint_sources := $(portable_sources) $(command_sources)
