@@ -1,8 +1,8 @@
 /* What the drivers ask of the kernel: vectors, device mappings, physical addresses, log lines. Implemented in kernel/.
  *
  * Interrupts are off while the event loop runs and on only in ring 3 and while the processor halts. A handler registered here
- * therefore never interrupts a driver: it notes what happened, acknowledges (apic_end_of_interrupt), and returns; the work is done
- * by the driver's poll function, which the loop calls after every wake. */
+ * therefore never interrupts a driver: it notes what happened and returns, and the trap code acknowledges (apic_end_of_interrupt). The
+ * work is done by the driver's poll function, which the loop calls after every wake. */
 #ifndef EIDOLON_DRIVERS_PLATFORM_H
 #define EIDOLON_DRIVERS_PLATFORM_H
 

@@ -1,0 +1,53 @@
+/* Every bound of the drivers, with its reason. */
+#ifndef EIDOLON_DRIVERS_LIMITS_H
+#define EIDOLON_DRIVERS_LIMITS_H
+
+#include <assert.h>
+
+#include "include/abi.h"
+#include "include/machine.h"
+
+enum {
+    /* Serial ports. A management answer is a few kilobytes and must fit whole, as the loop never waits for the line. */
+    SERIAL_RECEIVE_BYTES = 4096,
+    SERIAL_TRANSMIT_BYTES = 65536,
+    SERIAL_FIFO_BYTES = 16,
+    SERIAL_POLL_ROUNDS = 64,           /* 1 KiB each way in one poll */
+    /* Reads of the status register before a log byte is given up: longer than any FIFO takes to drain under emulation, and
+     * short enough that a dead line cannot stop the node. */
+    SERIAL_LOG_SPINS = 20000,
+
+    PCI_DEVICES_MAX = 32,
+
+    /* Block device: requests under way. machine.h promises at least 64. */
+    BLOCK_REQUESTS_MAX = 128,
+    BLOCK_READ_DEADLINE_MS = 10000,
+
+    /* Network device: frames in each direction. 256 frames of 1514 bytes are 3 ms of a gigabit line: more than the longest
+     * step of the event loop. */
+    NET_FRAMES_MAX = 256,
+    NET_FRAME_BYTES_MAX = 1514,
+    NET_FRAME_BYTES_MIN = 14,
+    /* Frames handled in one poll, so that a flood leaves time for everything else. */
+    NET_POLL_FRAMES_MAX = 64,
+
+    VIRTQUEUE_ENTRIES_MAX = 256,
+
+    /* Links. */
+    LINK_PORT_BASE = 7401,             /* + lane */
+    LINK_RETRY_MS_MIN = 100,           /* between attempts: base and random addition, so that pairs do not stay in step */
+    LINK_RETRY_MS_SPREAD = 100,
+    LINK_CONNECT_TIMEOUT_MS = 500,
+    LINK_CANDIDATE_TIMEOUT_MS = 2000,  /* a connection that waits for the older one's end */
+    LINK_CANDIDATE_BYTES_MAX = 8192,   /* unread bytes it may hold: a first message of the channel is far smaller */
+
+    /* Announcements of the world's address after a takeover: at 0, 50, 150 and 350 ms. Each one lost costs the next delay. */
+    WORLD_ANNOUNCEMENTS = 4,
+};
+
+static_assert(BLOCK_REQUESTS_MAX >= 64, "promised by machine.h");
+static_assert(BLOCK_REQUESTS_MAX <= VIRTQUEUE_ENTRIES_MAX, "each request takes one ring entry");
+static_assert(NET_FRAMES_MAX <= VIRTQUEUE_ENTRIES_MAX, "each frame takes one ring entry");
+static_assert(NET_FRAME_BYTES_MAX == ABI_FRAME_BYTES_MAX, "a world's frame fits the wire and the reverse");
+
+#endif
