@@ -220,7 +220,7 @@ test-unit: $(test_programs)
 # --- Everything ------------------------------------------------------------------------------------------
 
 # A target is asked for as soon as the sources that make it exist.
-products := $(if $(wildcard kernel/kernel.ld),$(build)/kernel.elf) \
+products := $(if $(wildcard kernel/main.c),$(build)/kernel.elf) \
 	$(if $(wildcard objects/objects.mk),$(world_image)) \
 	$(if $(command_sources),$(build)/eidolon)
 

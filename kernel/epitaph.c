@@ -1,0 +1,74 @@
+#include "kernel/epitaph.h"
+
+#include <stdio.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "include/check.h"
+#include "include/hash64.h"
+#include "kernel/layout.h"
+#include "kernel/limits.h"
+#include "kernel/log.h"
+#include "kernel/trap.h"
+
+#define EPITAPH_MAGIC 0x4850415449504545ull
+
+struct epitaph {
+    uint64_t magic;
+    char text[EPITAPH_TEXT_BYTES_MAX];
+    uint64_t checksum;
+};
+
+static char last_words[EPITAPH_TEXT_BYTES_MAX];
+
+static struct epitaph *epitaph_place(void)
+{
+    return (struct epitaph *)(DIRECT_MAP_BASE + EPITAPH_PHYSICAL);
+}
+
+static uint64_t epitaph_checksum(const struct epitaph *epitaph)
+{
+    return hash64(EPITAPH_MAGIC, epitaph->text, sizeof epitaph->text);
+}
+
+void epitaph_init(void)
+{
+    struct epitaph *epitaph = epitaph_place();
+    if (epitaph->magic == EPITAPH_MAGIC && epitaph->checksum == epitaph_checksum(epitaph)) {
+        memcpy(last_words, epitaph->text, sizeof last_words);
+        last_words[sizeof last_words - 1] = '\0';
+        log_format(LOG_WARNING, "last words of the previous boot: %s", last_words);
+    }
+    memset(epitaph, 0, sizeof *epitaph);
+}
+
+const char *epitaph_last_words(void)
+{
+    return last_words;
+}
+
+void epitaph_write_and_reset(const char *text)
+{
+    struct epitaph *epitaph = epitaph_place();
+    memset(epitaph, 0, sizeof *epitaph);
+    strncpy(epitaph->text, text, sizeof epitaph->text - 1);
+    epitaph->checksum = epitaph_checksum(epitaph);
+    epitaph->magic = EPITAPH_MAGIC;
+    log_format(LOG_ERROR, "%s; the node restarts", text);
+    processor_reset();
+}
+
+void check_failed(const char *file, int line, const char *condition)
+{
+    char text[EPITAPH_TEXT_BYTES_MAX];
+    snprintf(text, sizeof text, "check failed at %s:%d: %s", file, line, condition);
+    epitaph_write_and_reset(text);
+}
+
+/* Called by compiled code when a function's stack frame was overrun. */
+void __stack_chk_fail(void);
+
+_Noreturn void __stack_chk_fail(void)
+{
+    epitaph_write_and_reset("a stack frame of the kernel was overrun");
+}

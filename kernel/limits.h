@@ -1,0 +1,32 @@
+/* Every bound of the kernel, with its reason. */
+#ifndef EIDOLON_KERNEL_LIMITS_H
+#define EIDOLON_KERNEL_LIMITS_H
+
+#include <assert.h>
+
+#include "include/abi.h"
+#include "include/management.h"
+
+enum {
+    /* RAM ranges: QEMU reports about ten entries, of which at most three are RAM; each cut may add one. */
+    MEMORY_REGIONS_MAX = 32,
+    /* The C library's heap: what libraries ask for while they start, and raft's small messages. */
+    LIBRARY_HEAP_BYTES = 16 * 1024 * 1024,
+    /* A log line as handed over by the seam (include/machine.h says 400), and the same with time and level before it. */
+    LOG_LINE_BYTES_MAX = 400,
+    LOG_RECORD_BYTES_MAX = LOG_LINE_BYTES_MAX + 48,
+    /* An epitaph holds a long file name with a long condition, or an exception with its registers. */
+    EPITAPH_TEXT_BYTES_MAX = 240,
+    /* A reason why a world was stopped (replicate/node.h). */
+    FAULT_REASON_BYTES_MAX = 200,
+    /* Longest halt: the loop looks round at least once a second, whatever it was told. */
+    LOOP_HALT_NS_MAX = 1000000000,
+    /* The world runs at most this long between two rounds of the loop. A device interrupt ends its turn at once. */
+    WORLD_TURN_NS_MAX = 10000000,
+    /* World faults and calls handled before the loop looks at devices and deadlines again: some 64 us. */
+    WORLD_TRAPS_PER_TURN_MAX = 64,
+    /* Management commands executed in one round, so that input at full speed cannot hold the loop. */
+    MANAGEMENT_LINES_PER_ROUND_MAX = 2,
+};
+
+#endif

@@ -1,0 +1,113 @@
+#include "kernel/world_memory.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "include/abi.h"
+#include "include/check.h"
+#include "kernel/memory.h"
+#include "kernel/paging.h"
+#include "kernel/processor.h"
+
+/* A bit that the processor leaves to us: the page has its frame, whatever ring 3 may do with it. */
+#define ENTRY_HAS_FRAME (1ull << 9)
+
+enum {
+    ENTRIES_PER_TABLE = 512,
+    WORLD_DIRECTORIES = 3, /* GiB 0, 1 and 2, in which the largest world lies */
+};
+
+static_assert(ABI_WORLD_BASE % LARGE_PAGE_BYTES == 0, "the world starts with a page table of its own");
+static_assert(ABI_WORLD_BASE + ABI_WORLD_BYTES_MAX <= (uint64_t)WORLD_DIRECTORIES << 30, "three directories reach all of it");
+static_assert(ABI_PAGE_BYTES == PAGE_BYTES, "one page size");
+
+static uint8_t *frames;
+static volatile uint64_t *entries; /* of all pages in order: the tables are contiguous */
+static uint32_t pages_max;
+
+static uint64_t entry_of(const void *table)
+{
+    return memory_physical(table) | ENTRY_PRESENT | ENTRY_WRITABLE | ENTRY_USER;
+}
+
+enum status world_memory_init(uint64_t bytes)
+{
+    CHECK(bytes % PAGE_BYTES == 0);
+    CHECK(bytes <= ABI_WORLD_BYTES_MAX);
+    uint64_t tables = (bytes + LARGE_PAGE_BYTES - 1) / LARGE_PAGE_BYTES;
+    uint64_t *pointers = memory_reserve(PAGE_BYTES, PAGE_BYTES);
+    uint64_t *directories = memory_reserve(WORLD_DIRECTORIES * PAGE_BYTES, PAGE_BYTES);
+    uint64_t *page_tables = memory_reserve(tables * PAGE_BYTES, PAGE_BYTES);
+    frames = memory_reserve(bytes, PAGE_BYTES);
+    if (pointers == NULL || directories == NULL || page_tables == NULL || frames == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    for (size_t i = 0; i < tables; i++) {
+        directories[ABI_WORLD_BASE / LARGE_PAGE_BYTES + i] = entry_of(page_tables + i * ENTRIES_PER_TABLE);
+    }
+    for (size_t i = 0; i < WORLD_DIRECTORIES; i++) {
+        pointers[i] = entry_of(directories + i * ENTRIES_PER_TABLE);
+    }
+    memory_root_table()[0] = entry_of(pointers);
+    entries = page_tables;
+    pages_max = (uint32_t)(bytes / PAGE_BYTES);
+    return STATUS_OK;
+}
+
+uint32_t world_memory_pages_max(void)
+{
+    return pages_max;
+}
+
+uint8_t *world_memory_page_frame(void *context, uint32_t page)
+{
+    (void)context;
+    CHECK(page < pages_max);
+    return (entries[page] & ENTRY_HAS_FRAME) != 0 ? frames + page * PAGE_BYTES : NULL;
+}
+
+enum status world_memory_page_add(void *context, uint32_t page)
+{
+    (void)context;
+    CHECK(page < pages_max);
+    CHECK((entries[page] & ENTRY_HAS_FRAME) == 0);
+    memset(frames + page * PAGE_BYTES, 0, PAGE_BYTES);
+    entries[page] = ENTRY_HAS_FRAME;
+    return STATUS_OK;
+}
+
+void world_memory_page_remove(void *context, uint32_t page)
+{
+    (void)context;
+    CHECK(page < pages_max);
+    CHECK((entries[page] & ENTRY_HAS_FRAME) != 0);
+    entries[page] = 0;
+}
+
+void world_memory_page_protect(void *context, uint32_t page, enum page_rights rights)
+{
+    (void)context;
+    CHECK(page < pages_max);
+    CHECK((entries[page] & ENTRY_HAS_FRAME) != 0);
+    uint64_t entry = memory_physical(frames + page * PAGE_BYTES) | ENTRY_HAS_FRAME;
+    switch (rights) {
+    case PAGE_NONE:
+        break;
+    case PAGE_READ:
+        entry |= ENTRY_PRESENT | ENTRY_USER | ENTRY_NO_EXECUTE;
+        break;
+    case PAGE_WRITE:
+        entry |= ENTRY_PRESENT | ENTRY_USER | ENTRY_WRITABLE | ENTRY_NO_EXECUTE;
+        break;
+    case PAGE_EXECUTE:
+        entry |= ENTRY_PRESENT | ENTRY_USER;
+        break;
+    }
+    entries[page] = entry;
+}
+
+void world_memory_pages_flush(void *context)
+{
+    (void)context;
+    write_cr3(read_cr3()); /* the world's entries are not global */
+}
