@@ -85,7 +85,7 @@ size_t channel_take_output(struct channel *channel, uint8_t out[CHANNEL_HANDSHAK
 /* Use up bytes of the stream until something has happened or none is left: `*data` and `*bytes` advance over what was used. Call again until
  * the event is CHANNEL_NOTHING. Any cutting of the stream into calls gives the same events.
  * A status other than OK has closed the channel, and the caller ends the link:
- *   TRUNCATED, INVALID: a length or a field out of range.   UNKNOWN_VERSION: the peer speaks another version.
+ *   INVALID: a length or a field is out of range.   UNKNOWN_VERSION: the peer speaks another version.
  *   FOREIGN: another node number or lane.   REFUSED: the peer did not prove its identity.
  *   CORRUPT: a message was altered, replayed, reordered or left out.   CLOSED: the channel is not open. */
 MUST_CHECK enum status channel_input(struct channel *channel, const uint8_t **data, size_t *bytes, struct channel_event *event);
