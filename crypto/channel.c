@@ -110,9 +110,9 @@ enum channel_state channel_state(const struct channel *channel)
     return channel->state;
 }
 
-bool channel_is_late(const struct channel *channel, uint64_t now_ns)
+uint64_t channel_deadline_ns(const struct channel *channel)
 {
-    return channel->state != CHANNEL_CLOSED && channel->state != CHANNEL_UP && now_ns >= channel->deadline_ns;
+    return channel->state == CHANNEL_CLOSED || channel->state == CHANNEL_UP ? UINT64_MAX : channel->deadline_ns;
 }
 
 size_t channel_take_output(struct channel *channel, uint8_t out[CHANNEL_HANDSHAKE_BYTES_MAX])

@@ -75,8 +75,8 @@ void channel_close(struct channel *channel);
 
 enum channel_state channel_state(const struct channel *channel);
 
-/* Has the handshake's deadline passed without the channel being up? */
-bool channel_is_late(const struct channel *channel, uint64_t now_ns);
+/* The deadline of the handshake that is under way; UINT64_MAX: none is. */
+uint64_t channel_deadline_ns(const struct channel *channel);
 
 /* Copy the handshake bytes that must be sent now to `out` and return their number (0: none). Must be sent before anything else; so call
  * it after channel_open and after every channel_input, before acting on the event. */

@@ -7,8 +7,8 @@
 #include "include/machine.h"
 
 enum {
-    /* The encrypted part of a message: a raft message with the descriptions of its entries. */
-    CHANNEL_HEADER_BYTES_MAX = 4096,
+    /* The encrypted part of a message: an AppendEntries with the descriptions of its 64 entries, 80 bytes and raft's own each. */
+    CHANNEL_HEADER_BYTES_MAX = 8192,
     /* The attached part: the largest request to a disk, which bounds one part of a delta, and a block for what describes it. */
     CHANNEL_BODY_BYTES_MAX = MACHINE_REQUEST_BYTES_MAX + MACHINE_BLOCK_BYTES,
     /* What each side says of itself within the handshake. */
