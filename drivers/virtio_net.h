@@ -1,0 +1,41 @@
+/* The node's network device: virtio-net, one queue each way, plain frames.
+ *
+ * No offloads, no mergeable buffers: a received frame is one buffer. Without a control queue the device passes frames to every
+ * address, so that the world's frames arrive too. What finds no room is dropped, as a wire may, and counted. */
+#ifndef EIDOLON_DRIVERS_VIRTIO_NET_H
+#define EIDOLON_DRIVERS_VIRTIO_NET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "include/status.h"
+
+struct virtio_net_counts {
+    uint64_t received, transmitted;
+    uint64_t receive_malformed;        /* the device told a length that no frame has */
+    uint64_t transmit_dropped;         /* no room */
+};
+
+/* Find the device and start it. After pci_start; once.
+ * NOT_FOUND: there is none.  UNSUPPORTED: not version 1, or no message interrupts.  INVALID: the device is broken. */
+enum status virtio_net_start(void) MUST_CHECK;
+
+/* Hand up to NET_POLL_FRAMES_MAX received frames to `received`; the frame is borrowed for the call.
+ * Returns true if more are waiting. */
+bool virtio_net_poll(void (*received)(const uint8_t *frame, size_t bytes));
+
+/* A place for an outgoing frame of up to NET_FRAME_BYTES_MAX bytes: fill it, then virtio_net_commit. NULL: no room, counted. The place
+ * is the caller's until commit; asking again without commit gives the same. */
+uint8_t *virtio_net_place(void);
+
+/* Send the frame of `bytes` bytes in the place last given. It leaves at the next virtio_net_flush. */
+void virtio_net_commit(size_t bytes);
+
+/* Let what was committed leave. Cheap if nothing was. */
+void virtio_net_flush(void);
+
+/* Borrowed; for status. */
+const struct virtio_net_counts *virtio_net_counts(void);
+
+#endif
