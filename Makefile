@@ -66,7 +66,7 @@ asan_flags := -O1 $(debug_flags) -fno-omit-frame-pointer $(sanitizers)
 stack_protector := -fstack-protector-strong -mstack-protector-guard=global
 
 # Own code may need more for one folder or file: own_flags_VARIANT, flags_PATH.o (path without build/VARIANT/).
-own_flags_guest = $(stack_protector) -isystem $(sources_dir)/lwip/src/include -Idrivers
+own_flags_guest = $(stack_protector) -isystem $(sources_dir)/lwip/src/include -Idrivers/lwip
 own_flags_world = $(stack_protector)
 own_flags_host := -D_GNU_SOURCE
 own_flags_asan := -D_GNU_SOURCE

@@ -1,6 +1,6 @@
-/* What lwIP needs to know of the compiler and of the kernel around it. Read by lwIP's arch.h, in kernel code only. */
-#ifndef DRIVERS_ARCH_CC_H
-#define DRIVERS_ARCH_CC_H
+/* What lwIP needs to know of the compiler and of the world around it. Read by lwIP's arch.h, in world code only. */
+#ifndef OBJECTS_LWIP_ARCH_CC_H
+#define OBJECTS_LWIP_ARCH_CC_H
 
 #include <limits.h>
 #include <stdint.h>
@@ -13,10 +13,10 @@
 #define BYTE_ORDER LITTLE_ENDIAN
 #define LWIP_NO_UNISTD_H 1
 
-/* Stops the node with file and line, like CHECK. */
+/* Stops the world with file and line. */
 _Noreturn void lwip_assert_failed(const char *what, const char *file, int line);
 
-/* Unpredictable, from the kernel's entropy: initial sequence numbers and ports come from it. */
+/* Unpredictable, from the ABI's entropy: initial sequence numbers and ports come from it. */
 uint32_t lwip_random(void);
 
 #define LWIP_PLATFORM_DIAG(message)

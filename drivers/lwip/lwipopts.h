@@ -1,6 +1,6 @@
 /* lwIP in the kernel: a few TCP connections between nodes, driven by the event loop. */
-#ifndef DRIVERS_LWIPOPTS_H
-#define DRIVERS_LWIPOPTS_H
+#ifndef DRIVERS_LWIP_LWIPOPTS_H
+#define DRIVERS_LWIP_LWIPOPTS_H
 
 /* One context, no threads: the raw callback API from the event loop. */
 #define NO_SYS 1

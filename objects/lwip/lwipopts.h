@@ -1,6 +1,6 @@
 /* lwIP in the world: the connections of sessions and of users' programs. It lives in world memory and persists. */
-#ifndef OBJECTS_LWIPOPTS_H
-#define OBJECTS_LWIPOPTS_H
+#ifndef OBJECTS_LWIP_LWIPOPTS_H
+#define OBJECTS_LWIP_LWIPOPTS_H
 
 /* One context, no threads: the raw callback API. */
 #define NO_SYS 1
