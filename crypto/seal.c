@@ -73,7 +73,10 @@ void seal_body(const struct seal_keys *keys, const struct seal_context *context,
                const void *plain, size_t bytes, void *cipher, uint8_t tag[SEAL_TAG_BYTES])
 {
     struct seal_label label = label_of(keys, context);
-    CHECK(crypto_aead_xchacha20poly1305_ietf_encrypt_detached(cipher, tag, NULL, plain, bytes, (const uint8_t *)&label, sizeof label,
+    uint8_t nothing = 0;
+    void *to = bytes == 0 ? &nothing : cipher; /* the library takes no NULL for empty bytes */
+    const void *from = bytes == 0 ? &nothing : plain;
+    CHECK(crypto_aead_xchacha20poly1305_ietf_encrypt_detached(to, tag, NULL, from, bytes, (const uint8_t *)&label, sizeof label,
                                                               NULL, nonce, key_of(keys, context)) == 0);
 }
 
@@ -81,9 +84,10 @@ enum status seal_open_body(const struct seal_keys *keys, const struct seal_conte
                            const void *cipher, size_t bytes, const uint8_t tag[SEAL_TAG_BYTES], void *plain)
 {
     struct seal_label label = label_of(keys, context);
-    uint8_t nothing;
-    void *out = bytes == 0 ? &nothing : plain; /* a NULL output would mean "verify only" */
-    return crypto_aead_xchacha20poly1305_ietf_decrypt_detached(out, NULL, cipher, bytes, tag, (const uint8_t *)&label, sizeof label,
+    uint8_t nothing = 0;
+    void *to = bytes == 0 ? &nothing : plain; /* a NULL output would mean "verify only" */
+    const void *from = bytes == 0 ? &nothing : cipher;
+    return crypto_aead_xchacha20poly1305_ietf_decrypt_detached(to, NULL, from, bytes, tag, (const uint8_t *)&label, sizeof label,
                                                                nonce, key_of(keys, context)) == 0
                ? STATUS_OK
                : STATUS_CORRUPT;
@@ -93,7 +97,9 @@ enum status seal_verify_body(const struct seal_keys *keys, const struct seal_con
                              const void *cipher, size_t bytes, const uint8_t tag[SEAL_TAG_BYTES])
 {
     struct seal_label label = label_of(keys, context);
-    return crypto_aead_xchacha20poly1305_ietf_decrypt_detached(NULL, NULL, cipher, bytes, tag, (const uint8_t *)&label, sizeof label,
+    const uint8_t nothing = 0;
+    const void *from = bytes == 0 ? &nothing : cipher;
+    return crypto_aead_xchacha20poly1305_ietf_decrypt_detached(NULL, NULL, from, bytes, tag, (const uint8_t *)&label, sizeof label,
                                                                nonce, key_of(keys, context)) == 0
                ? STATUS_OK
                : STATUS_CORRUPT;
