@@ -8,22 +8,29 @@
  * the local flush is waited for; heartbeats never wait for the disk; while a flush is outstanding appends coalesce. Time given to the library
  * never goes back; each field of a peer's message is range-checked before raft_step. Nothing is recursive: callbacks below are called
  * from group_tick or an event function and must not call back into the group except where it says so.
- * Called by replicate/node, from the event loop only. */
+ * Called by replicate/node, from the event loop only.
+ *
+ * Who binds what: the node owns struct peers; of struct peers_events (consensus/peers.h) it gives own_hello to group_own_hello, accept to
+ * group_accept_hello, and up, down, refused and the messages of types GROUP_MESSAGE_* of lane 0 to group_peer_up, _down, _refused and
+ * group_message. A blank disk and a disk whose superblock says `joining` make a group without configuration that waits to be admitted.
+ * Starting anew (after ops.removed, or after group_start said CORRUPT): store_adopt, then group_start again with the new superblock. */
 #ifndef EIDOLON_CONSENSUS_GROUP_H
 #define EIDOLON_CONSENSUS_GROUP_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "consensus/limits.h"
+#include "consensus/peers.h"
+#include "crypto/seal.h"
 #include "include/boot_config.h"
 #include "include/disk_format.h"
 #include "include/machine.h"
 #include "include/status.h"
 
 struct group;
-struct peers;
 
 enum group_entry_type {
     GROUP_ENTRY_EPOCH = 1,  /* one part of a sealed delta */
@@ -41,15 +48,16 @@ struct group_entry {
     uint32_t reserved;      /* 0 */
     uint8_t nonce[24];
     uint8_t tag[16];        /* a follower verifies the body (seal_verify_body) before it acknowledges it */
-    uint64_t check;         /* hash64 over body, against faults of a disk */
+    uint64_t check;         /* hash64(epoch, body, bytes), against faults of a disk */
 };
+static_assert(sizeof(struct group_entry) == 80, "group entry layout");
 
 enum group_role { GROUP_FOLLOWER, GROUP_CANDIDATE, GROUP_LEADER, GROUP_JOINING };
 
 struct group_ops {
     void *context;
-    /* A committed entry of ours, in order, each index once per boot, starting behind the checkpoint given at group_start. Entry and body are borrowed
-     * for the call. `own`: this node submitted it in its present leadership and holds its effect already. Return BUSY to have the same entry offered
+    /* A committed entry of ours, in order, each index once, starting behind the checkpoint given at group_start or group_install. Entry and body are
+     * borrowed for the call. `own`: this node submitted it in its present leadership and holds its effect already. Return BUSY to have the same entry offered
      * again at a later group_tick (the image is still filling); anything else counts as taken. */
     enum status (*apply)(void *context, uint64_t index, uint64_t term, bool own, const struct group_entry *entry, const uint8_t *body);
     /* An incomplete run of parts before this point will never be completed (barrier of a new leader): discard what was assembled. */
@@ -63,8 +71,9 @@ struct group_ops {
     /* Leader: the peer `raft_id` needs a snapshot (its next entry was cut). Start or continue the transfer of a manifest to it; the call is repeated while
      * it stays so. When the peer answers, replicate/catchup calls nothing here: the peer's own group sends the raft result. */
     void (*send_snapshot)(void *context, uint64_t raft_id);
-    /* Leader: the membership is about to bring `raft_id` (a fresh standby) up to date, or has ended with it. Informational. */
-    void (*removed)(void *context); /* this node's id was removed from the group, told by a peer: become a joiner (store_adopt, restart) */
+    /* This incarnation is no member any more, or a peer has evidence of a later state of its disk: become a joiner (store_adopt, group_start). The
+     * group has stopped by itself when this is called; `lost` was called before if it led. Do not call group_start from inside. */
+    void (*removed)(void *context);
 };
 
 struct group_config {
@@ -72,7 +81,6 @@ struct group_config {
     const struct boot_config *boot;
     struct peers *peers;
     const struct seal_keys *keys;
-    const struct disk_superblock *superblock; /* borrowed for the call of group_create only: geometry, checkpoint, members, incarnation */
     struct group_ops ops;
 };
 
@@ -87,18 +95,31 @@ struct group_snapshot {
     struct disk_member members[DISK_MEMBERS_MAX];
 };
 
+/* Reserve everything. machine, boot, peers and keys are borrowed for ever; `peers` may be created afterwards (group_set_peers), as each needs the other.
+ * NO_MEMORY: the machine has not that much. */
 MUST_CHECK enum status group_create(struct group **out, const struct group_config *config);
-/* Read vote slots and log (synchronous), raise and flush the boot number, start the library. OK; CORRUPT: a record that was durable is bad: `reason` says
- * which; the caller gives the incarnation up (store_adopt) and starts anew. */
-MUST_CHECK enum status group_start(struct group *group, char reason[200]);
+void group_set_peers(struct group *group, struct peers *peers);
+/* Read vote slots and log (synchronous), then raise and flush the boot number: the group runs, and speaks, when that has completed (a later group_tick).
+ * `superblock` (geometry, checkpoint, members, incarnation) is borrowed for the call. May be called again, for a new life after store_adopt.
+ * BUSY: disk requests of the former life are still under way; call again later.  CORRUPT: a record that was durable is bad, `reason` says which; the
+ * caller gives the incarnation up (store_adopt) and starts anew.  IO_ERROR: the disk failed.  INVALID: the superblock's numbers cannot be. */
+MUST_CHECK enum status group_start(struct group *group, const struct disk_superblock *superblock, char reason[200]);
 
 /* -- events -- */
 void group_tick(struct group *group);               /* due timers, completions that were delivered, applying in bounded steps */
 uint64_t group_deadline_ns(const struct group *group); /* when group_tick is due next; 0: at once */
-/* A message of a GROUP_MESSAGE_* type from an authenticated peer (peers calls it): see consensus/peers.h. */
+void group_own_hello(struct group *group, unsigned peer, struct peers_hello *hello);
+/* OK, or REFUSED with a reason: the peer shows an older disk than we have evidence of, its id was removed, or we have not started yet. Both lanes. */
+MUST_CHECK enum status group_accept_hello(struct group *group, unsigned peer, const struct peers_hello *hello, enum peers_reason *reason);
+void group_peer_up(struct group *group, unsigned peer, const struct peers_hello *hello);   /* lane 0 */
+void group_peer_down(struct group *group, unsigned peer);                                  /* lane 0 */
+void group_peer_refused(struct group *group, unsigned peer, enum peers_reason reason);     /* any lane */
+/* A message of a GROUP_MESSAGE_* type. INVALID: a field is out of its range.  CORRUPT: a sealed body does not verify. Both end the channel. */
+MUST_CHECK enum status group_message(struct group *group, unsigned peer, const struct peers_message *message);
 
 /* -- leader -- */
-/* Append one entry of ours; body is copied. *index is its Raft index. NOT_LEADER. FULL: log memory, log region or LOG_ENTRIES_MAX is exhausted: wait for
+/* Append one entry of ours; entry (complete, with tag and check) and body are copied. *index is its Raft index. NOT_LEADER: ops.lead was not called, or
+ * ops.lost was. FULL: log memory, log region or LOG_ENTRIES_MAX is exhausted: wait for
  * commits or a checkpoint. BUSY: a transfer or a change is under way that refuses submissions: try again later. */
 MUST_CHECK enum status group_submit(struct group *group, const struct group_entry *entry, const uint8_t *body, uint64_t *index);
 /* Could `entries` entries of `bytes` body bytes in all be submitted now? */
@@ -116,8 +137,9 @@ void group_hold_log(struct group *group, uint64_t index);
 void group_applied(const struct group *group, uint64_t *index, uint64_t *term, uint64_t *configuration_index, struct disk_member *members, uint32_t *count);
 /* Leader: fields for a manifest of the checkpoint at (index, term, configuration). */
 void group_snapshot_describe(const struct group *group, struct group_snapshot *out);
-/* Follower or joiner: everything of `snapshot` is durable in the page store. Give it to the library (message and persisted together), restart the log behind it.
- * STALE: the log is past it already or the term is old. */
+/* Follower or joiner: everything of `snapshot` is durable in the page store and is now what the image is filled from. Restart the library behind it: what
+ * the log has beyond is kept and applied from there, also what had been applied already. STALE: the log does not reach that far back any more.
+ * INVALID: its numbers cannot be.  REFUSED: this node leads. */
 MUST_CHECK enum status group_install(struct group *group, const struct group_snapshot *snapshot);
 
 /* -- facts -- */
@@ -127,6 +149,8 @@ struct group_facts {
     uint64_t term, commit_index, applied_index, last_index;
     uint64_t leader_id;       /* 0: unknown */
     bool voter;
+    bool started;             /* false: the boot number is not durable yet, or the incarnation has ended */
+    bool disk_failed;         /* a write of the log or the vote failed: this node stands aside until it is started again */
     bool majority;            /* leader: a majority was heard within the election timeout; else: a leader was */
     uint64_t log_bytes, log_bytes_max;
 };
