@@ -23,9 +23,23 @@ enum {
     DELTA_PARTS_MAX = (DELTA_BYTES_MAX + DELTA_PART_BYTES_MAX - 1) / DELTA_PART_BYTES_MAX,
     /* Pages captured in one step of the event loop: about 100 us. */
     CAPTURE_STEP_PAGES = 32,
+    /* Dirty pages that only the kernel may still add to a full epoch: the ABI page, the receive ring's facts, a frame that crosses. */
+    DIRTY_PAGES_RESERVE = 8,
+    /* Frames for the world that arrived while its epoch had no room, or its ring was full. Beyond it they are dropped, as a wire may. */
+    WORLD_FRAMES_QUEUED_MAX = 64,
+    /* A world that waits closes an epoch that has been dirty for so long: a user's change is durable soon, and a busy timer thread does
+     * not make an epoch of each tick. */
+    WAITING_DIRTY_AGE_MS = 20,
+    /* A world that runs closes its epoch after so long: bounds what a takeover repeats. */
+    RUNNING_DIRTY_AGE_MS = 100,
+    /* A running world that produces output closes epochs no more often than this; a waiting one at once. */
+    RUNNING_OUTPUT_INTERVAL_MS = 2,
+    /* While a capture is under way the world and the capture take turns of this length. */
+    CAPTURE_SLICE_US = 100,
 };
 
 static_assert(SHADOW_PAGES_MAX >= 2 * DIRTY_PAGES_MAX, "open and frozen epoch have shadows at the same time");
+static_assert(DIRTY_PAGES_RESERVE < DIRTY_PAGES_MAX / 8, "the reserve is small");
 static_assert(DELTA_PARTS_MAX < 256, "part numbers fit a byte");
 
 #endif
