@@ -1,0 +1,575 @@
+/* The node: creation, boot, the loop's steps, and the binding of its parts. Callbacks of the group stand in node_apply.c, planned moves in
+ * node_move.c, the management port in node_management.c. */
+#include "replicate/node.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "crypto/random.h"
+#include "include/check.h"
+#include "consensus/message_types.h"
+#include "replicate/node_internal.h"
+
+void node_log(const struct node *node, enum log_level level, const char *format, ...)
+{
+    char line[320];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    node->machine->log(node->machine->context, level, line);
+}
+
+uint64_t node_now_ns(const struct node *node)
+{
+    return node->machine->now_ns(node->machine->context);
+}
+
+void node_restart(struct node *node, const char *why)
+{
+    if (node->restarting) {
+        return;
+    }
+    node->restarting = true;
+    node_log(node, LOG_ERROR, "this node starts anew: %s", why);
+    node->machine->restart(node->machine->context, why);
+}
+
+static uint64_t fresh_incarnation(const struct node *node)
+{
+    uint64_t incarnation = 0;
+    while (incarnation == 0) {
+        node->machine->entropy(node->machine->context, &incarnation, 7);
+    }
+    return incarnation;
+}
+
+void node_become_stranger(struct node *node, const char *why)
+{
+    if (node->restarting) {
+        return;
+    }
+    if (store_adopt(node->store, fresh_incarnation(node), true) != STATUS_OK) {
+        node_log(node, LOG_ERROR, "the disk cannot be written: the new incarnation is not on it");
+    }
+    node_restart(node, why);
+}
+
+/* -- peers -- */
+
+static void own_hello(void *context, unsigned peer, struct peers_hello *hello)
+{
+    struct node *node = context;
+    group_own_hello(node->group, peer, hello);
+}
+
+static enum status accept_hello(void *context, unsigned peer, unsigned lane, const struct peers_hello *hello, enum peers_reason *reason)
+{
+    struct node *node = context;
+    (void)lane;
+    if (node->disk != STORE_DISK_OK) {
+        *reason = PEERS_REASON_NOT_NOW;
+        return STATUS_REFUSED;
+    }
+    return group_accept_hello(node->group, peer, hello, reason);
+}
+
+static void peer_up(void *context, unsigned peer, unsigned lane, const struct peers_hello *hello)
+{
+    struct node *node = context;
+    if (lane == PEERS_LANE_RAFT) {
+        group_peer_up(node->group, peer, hello);
+    }
+}
+
+static void peer_down(void *context, unsigned peer, unsigned lane)
+{
+    struct node *node = context;
+    if (lane == PEERS_LANE_RAFT) {
+        group_peer_down(node->group, peer);
+    } else {
+        catchup_down(node->catchup, peer);
+    }
+}
+
+static void peer_refused(void *context, unsigned peer, unsigned lane, enum peers_reason reason)
+{
+    struct node *node = context;
+    (void)lane;
+    group_peer_refused(node->group, peer, reason);
+}
+
+static enum status peer_message(void *context, unsigned peer, unsigned lane, const struct peers_message *message)
+{
+    struct node *node = context;
+    if (lane == PEERS_LANE_RAFT && message->type >= GROUP_MESSAGE_FIRST && message->type <= GROUP_MESSAGE_LAST) {
+        return group_message(node->group, peer, message);
+    }
+    if (lane == PEERS_LANE_BULK && message->type >= CATCHUP_MESSAGE_FIRST && message->type <= CATCHUP_MESSAGE_LAST) {
+        return catchup_message(node->catchup, peer, message);
+    }
+    if (lane == PEERS_LANE_RAFT && message->type == NODE_MESSAGE_RESUMED && message->header_bytes == 0 && message->body_bytes == 0) {
+        node_move_resumed(node, peer);
+        return STATUS_OK;
+    }
+    return STATUS_INVALID;
+}
+
+static void before_change(void *context, uint32_t page, const uint8_t *captured)
+{
+    struct node *node = context;
+    store_page_changing(node->store, page, captured);
+}
+
+/* A checkpoint from a peer is durable and the group begins anew behind it: the image follows. */
+static void installed(void *context, const struct group_snapshot *snapshot)
+{
+    struct node *node = context;
+    (void)snapshot;
+    node->assembly_next = node->assembly_parts = 0;
+    node->filling = true;
+    store_fill_restart(node->store);
+}
+
+/* -- the world's questions -- */
+
+static enum status submit(void *context, const struct group_entry *entry, const uint8_t *body)
+{
+    struct node *node = context;
+    uint64_t index;
+    return group_submit(node->group, entry, body, &index);
+}
+
+static bool heard_lately(const struct node *node, const struct group_member_facts *member)
+{
+    uint64_t limit = 2ull * node->boot->election_timeout_ms * 1000000u;
+    return member->link && member->heard_ns != 0 && node_now_ns(node) - member->heard_ns <= limit;
+}
+
+static void describe(void *context, struct abi_status *out)
+{
+    struct node *node = context;
+    struct group_facts facts;
+    group_facts(node->group, &facts);
+    out->node = node->boot->node_number;
+    out->node_count = node->boot->node_count;
+    out->term = facts.term;
+    for (unsigned number = 1; number <= node->boot->node_count; number++) {
+        struct group_member_facts member;
+        group_member(node->group, number, &member);
+        bool self = number == node->boot->node_number;
+        out->nodes[number - 1] = (struct abi_node_status){
+            .number = number,
+            .up = self || heard_lately(node, &member),
+            .voter = member.raft_id != 0 && member.role == DISK_ROLE_VOTER,
+            .host = self,
+        };
+    }
+}
+
+static int64_t move(void *context, uint64_t target)
+{
+    return node_move_request(context, target);
+}
+
+/* -- creation -- */
+
+static enum status create_group(struct node *node)
+{
+    const struct group_config config = {
+        .machine = node->machine,
+        .boot = node->boot,
+        .peers = NULL,
+        .keys = &node->keys,
+        .ops = node_group_ops(node),
+    };
+    enum status status = group_create(&node->group, &config);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    struct peers_config peers_config = {
+        .machine = node->machine,
+        .identity = &node->identity,
+        .identities = node->boot->identities,
+        .self = node->boot->node_number,
+        .node_count = node->boot->node_count,
+        .election_timeout_ns = node->boot->election_timeout_ms * 1000000ull,
+    };
+    memcpy(peers_config.cluster_id, node->boot->cluster_id, sizeof peers_config.cluster_id);
+    const struct peers_events events = {
+        .context = node,
+        .own_hello = own_hello,
+        .accept = accept_hello,
+        .up = peer_up,
+        .down = peer_down,
+        .refused = peer_refused,
+        .message = peer_message,
+    };
+    status = peers_create(&peers_config, &events, &node->peers);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    group_set_peers(node->group, node->peers);
+    const struct catchup_config catchup_config = {
+        .machine = node->machine,
+        .store = node->store,
+        .group = node->group,
+        .peers = node->peers,
+        .image = world_image(node->world),
+        .keys = &node->keys,
+        .world_pages_max = (uint32_t)(node->boot->world_memory_bytes / ABI_PAGE_BYTES),
+        .world_number = 1,
+        .self = node->boot->node_number,
+        .installed = installed,
+        .context = node,
+    };
+    return catchup_create(&node->catchup, &catchup_config);
+}
+
+static enum status create_parts(struct node *node)
+{
+    struct store_config store_config = {
+        .machine = node->machine,
+        .keys = &node->keys,
+        .node_number = node->boot->node_number,
+        .world_pages_max = (uint32_t)(node->boot->world_memory_bytes / ABI_PAGE_BYTES),
+    };
+    memcpy(store_config.cluster_id, node->boot->cluster_id, sizeof store_config.cluster_id);
+    enum status status = store_create(&node->store, &store_config);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    const struct world_config world_config = {
+        .machine = node->machine,
+        .boot = node->boot,
+        .keys = &node->keys,
+        .ops = {.context = node, .submit = submit, .describe = describe, .move = move, .before_change = before_change},
+    };
+    status = world_create(&node->world, &world_config);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    return create_group(node);
+}
+
+enum status node_create(struct node **out, const struct machine *machine, const struct boot_config *boot, char reason[200])
+{
+    struct node *node = machine->reserve(machine->context, sizeof *node, 64);
+    if (node == NULL) {
+        snprintf(reason, 200, "this machine has no memory left for the node");
+        return STATUS_NO_MEMORY;
+    }
+    node->machine = machine;
+    node->boot = boot;
+    node->started_ns = machine->now_ns(machine->context);
+    enum status status = crypto_init(machine);
+    if (status != STATUS_OK) {
+        snprintf(reason, 200, "the cryptographic library does not work on this machine: %s", status_sentence(status));
+        return status;
+    }
+    seal_keys_derive(&node->keys, boot->sealing_key, boot->cluster_id);
+    status = identity_from_pinned_seed(&node->identity, boot->identity_seed, boot->identities[boot->node_number - 1]);
+    if (status != STATUS_OK) {
+        snprintf(reason, 200, "the boot configuration's identity is not the one that it pins for this node");
+        return status;
+    }
+    status = create_parts(node);
+    if (status != STATUS_OK) {
+        snprintf(reason, 200, "the node cannot be set up for a world of %llu MiB: %s; give the node more memory",
+                 (unsigned long long)(boot->world_memory_bytes >> 20), status_sentence(status));
+        return status;
+    }
+    *out = node;
+    return STATUS_OK;
+}
+
+/* -- boot -- */
+
+/* A disk without usable state: the node becomes a stranger, if there is a cluster to take it in. */
+static void adopt_disk(struct node *node)
+{
+    const char *what = node->disk == STORE_DISK_BLANK ? "is blank" : "is corrupt";
+    if (node->boot->node_count == 1) {
+        snprintf(node->disk_reason + strlen(node->disk_reason), sizeof node->disk_reason - strlen(node->disk_reason),
+                 "%sthe disk %s: a cluster of one node has lost its world with its disk", node->disk_reason[0] != '\0' ? "; " : "", what);
+        node_log(node, LOG_ERROR, "%s", node->disk_reason);
+        return;
+    }
+    node_log(node, LOG_WARNING, "the disk %s%s%s: this node joins as a stranger under a new incarnation", what,
+             node->disk_reason[0] != '\0' ? ": " : "", node->disk_reason);
+    if (store_adopt(node->store, fresh_incarnation(node), node->disk == STORE_DISK_CORRUPT) != STATUS_OK) {
+        node->disk = STORE_DISK_FAILED;
+        snprintf(node->disk_reason, sizeof node->disk_reason, "the disk cannot be written");
+        return;
+    }
+    node->disk = STORE_DISK_OK;
+    node->disk_reason[0] = '\0';
+}
+
+static void start_group(struct node *node)
+{
+    enum status status = group_start(node->group, store_superblock(node->store), node->disk_reason);
+    if (status == STATUS_CORRUPT) {
+        node->disk = STORE_DISK_CORRUPT;
+        adopt_disk(node);
+        if (node->disk == STORE_DISK_OK) {
+            status = group_start(node->group, store_superblock(node->store), node->disk_reason);
+        }
+    }
+    if (status != STATUS_OK && node->disk == STORE_DISK_OK) {
+        node->disk = STORE_DISK_FAILED;
+        node_log(node, LOG_ERROR, "the group cannot start: %s (%s)", node->disk_reason, status_sentence(status));
+    }
+}
+
+void node_start(struct node *node)
+{
+    enum status status = store_open(node->store, &node->disk, node->disk_reason);
+    if (status != STATUS_OK) {
+        node->disk = STORE_DISK_FAILED;
+        snprintf(node->disk_reason, sizeof node->disk_reason, "the disk cannot be read: %s", status_sentence(status));
+    }
+    if (node->disk == STORE_DISK_BLANK || node->disk == STORE_DISK_CORRUPT) {
+        adopt_disk(node);
+    }
+    if (node->disk != STORE_DISK_OK) {
+        node_log(node, LOG_ERROR, "this node takes no part: %s", node->disk_reason);
+        return;
+    }
+    node->filling = true;
+    store_fill_restart(node->store);
+    start_group(node);
+}
+
+/* -- links -- */
+
+void node_link_up(struct node *node, unsigned peer, unsigned lane, bool initiator)
+{
+    (void)initiator;
+    if (!node->restarting) {
+        peers_link_up(node->peers, peer, lane);
+    }
+}
+
+void node_link_data(struct node *node, unsigned peer, unsigned lane, const void *data, size_t bytes)
+{
+    if (!node->restarting) {
+        peers_link_data(node->peers, peer, lane, data, bytes);
+    }
+}
+
+void node_link_down(struct node *node, unsigned peer, unsigned lane)
+{
+    if (!node->restarting) {
+        peers_link_down(node->peers, peer, lane);
+    }
+}
+
+/* -- the loop -- */
+
+enum { FILL_STEP_PAGES = 16 };
+
+static void fill_step(struct node *node)
+{
+    bool done = false;
+    uint32_t page = 0;
+    enum status status = store_fill_step(node->store, world_image(node->world), FILL_STEP_PAGES, &done, &page);
+    if (status == STATUS_CORRUPT || status == STATUS_IO_ERROR) {
+        char why[120];
+        snprintf(why, sizeof why, "page %u of the checkpoint does not verify: the disk is corrupt", (unsigned)page);
+        node_become_stranger(node, why);
+        return;
+    }
+    if (status != STATUS_OK) {
+        node_restart(node, status_sentence(status));
+        return;
+    }
+    if (!done) {
+        return;
+    }
+    const struct checkpoint *checkpoint = store_checkpoint(node->store);
+    if (world_load(node->world, &checkpoint->record, checkpoint->epoch, checkpoint->digest) != STATUS_OK) {
+        node_become_stranger(node, "the checkpoint's pages do not have the digest that it names");
+        return;
+    }
+    node->filling = false;
+}
+
+static void resume_world(struct node *node)
+{
+    world_host(node->world);
+    struct world_facts facts;
+    world_facts(node->world, &facts);
+    node_log(node, LOG_INFO, "this node hosts the world from epoch %llu on", (unsigned long long)facts.epoch);
+    for (unsigned peer = 1; peer <= node->boot->node_count; peer++) {
+        if (peer != node->boot->node_number && peers_is_up(node->peers, peer, PEERS_LANE_RAFT)) {
+            enum status status = peers_send(node->peers, peer, PEERS_LANE_RAFT, NODE_MESSAGE_RESUMED, NULL, 0, NULL, 0);
+            (void)status; /* it only ends a measurement: a lost one shows there as unknown */
+        }
+    }
+}
+
+/* Begin the wanted checkpoint when the image's captured content is that of a committed epoch. */
+static void begin_checkpoint(struct node *node)
+{
+    bool hosting = world_hosting(node->world);
+    if (hosting && !world_pipeline_empty(node->world)) {
+        world_hold_freezes(node->world, true);
+        return;
+    }
+    if (!hosting && node->assembly_next != 0) {
+        return;
+    }
+    struct world_facts facts;
+    world_facts(node->world, &facts);
+    struct checkpoint checkpoint = {.epoch = facts.committed, .digest = facts.digest, .record = *world_committed_record(node->world)};
+    group_applied(node->group, &checkpoint.raft_index, &checkpoint.raft_term, &checkpoint.configuration_index, checkpoint.members,
+                  &checkpoint.member_count);
+    enum status status = store_checkpoint_begin(node->store, world_image(node->world), &checkpoint);
+    world_hold_freezes(node->world, false);
+    if (status == STATUS_NO_SPACE) {
+        catchup_yield_pin(node->catchup);
+        node_log(node, LOG_WARNING, "the page store is full: a checkpoint that was kept for a peer is given up");
+    }
+    if (status != STATUS_OK && status != STATUS_BUSY) {
+        node->checkpoint_retry_ns = node_now_ns(node) + (uint64_t)NODE_CHECKPOINT_RETRY_MS * 1000000u;
+    }
+    node->checkpoint_wanted = false;
+}
+
+static void step_checkpoint(struct node *node)
+{
+    enum status status = store_checkpoint_step(node->store);
+    if (status == STATUS_EMPTY) {
+        const struct checkpoint *checkpoint = store_checkpoint(node->store);
+        group_checkpoint_done(node->group, checkpoint->raft_index, checkpoint->raft_term);
+        node_log(node, LOG_INFO, "checkpoint of epoch %llu is durable", (unsigned long long)checkpoint->epoch);
+    } else if (status == STATUS_CORRUPT) {
+        node_restart(node, "a page in memory no longer has the hash it was captured with");
+    } else if (status != STATUS_OK) {
+        node_log(node, LOG_ERROR, "the checkpoint failed: %s; the old one is intact", status_sentence(status));
+        node->checkpoint_retry_ns = node_now_ns(node) + (uint64_t)NODE_CHECKPOINT_RETRY_MS * 1000000u;
+    }
+}
+
+static void checkpoint_tick(struct node *node)
+{
+    if (store_checkpointing(node->store)) {
+        step_checkpoint(node);
+    } else if (node->checkpoint_wanted && !node->filling && !catchup_receiving(node->catchup) && node_now_ns(node) >= node->checkpoint_retry_ns) {
+        begin_checkpoint(node);
+    }
+}
+
+/* One page now and then, while the node is awake anyway. */
+static void scrub_tick(struct node *node)
+{
+    uint64_t now = node_now_ns(node);
+    if (node->filling || now - node->scrub_ns < (uint64_t)NODE_SCRUB_INTERVAL_MS * 1000000u) {
+        return;
+    }
+    node->scrub_ns = now;
+    if (image_scrub_page(world_image(node->world), node->scrub_page) != STATUS_OK) {
+        node_restart(node, "a page in memory no longer has the hash it was captured with");
+        return;
+    }
+    node->scrub_page = (node->scrub_page + 1) % node->machine->pages_max;
+}
+
+void node_tick(struct node *node)
+{
+    if (node->restarting || node->disk != STORE_DISK_OK) {
+        return;
+    }
+    group_tick(node->group);
+    peers_tick(node->peers, node_now_ns(node));
+    catchup_tick(node->catchup);
+    if (!node->restarting && node->filling) {
+        fill_step(node);
+    }
+    if (!node->restarting && node->leading && !node->filling && !world_hosting(node->world)) {
+        resume_world(node);
+    }
+    if (!node->restarting) {
+        world_tick(node->world);
+        node_move_tick(node);
+        checkpoint_tick(node);
+    }
+    if (!node->restarting) {
+        scrub_tick(node);
+        peers_flush(node->peers);
+    }
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+uint64_t node_deadline_ns(const struct node *node)
+{
+    if (node->restarting || node->disk != STORE_DISK_OK) {
+        return UINT64_MAX;
+    }
+    if (node->filling) {
+        return 0;
+    }
+    uint64_t deadline = earlier(group_deadline_ns(node->group), peers_deadline_ns(node->peers));
+    deadline = earlier(deadline, catchup_deadline_ns(node->catchup));
+    deadline = earlier(deadline, world_deadline_ns(node->world));
+    deadline = earlier(deadline, node_move_deadline_ns(node));
+    if (store_poked(node->store)) {
+        deadline = 0;
+    }
+    return deadline;
+}
+
+bool node_majority(const struct node *node)
+{
+    if (node->restarting || node->disk != STORE_DISK_OK) {
+        return false;
+    }
+    struct group_facts facts;
+    group_facts(node->group, &facts);
+    return facts.majority;
+}
+
+/* -- the world -- */
+
+bool node_world_runnable(const struct node *node)
+{
+    return !node->restarting && world_runnable(node->world);
+}
+
+uint8_t *node_world_registers(struct node *node)
+{
+    return world_registers(node->world);
+}
+
+void node_world_page_fault(struct node *node, uint64_t address, bool write, bool execute)
+{
+    world_page_fault(node->world, address, write, execute);
+}
+
+void node_world_faulted(struct node *node, const char *reason)
+{
+    world_faulted(node->world, 5, reason);
+}
+
+bool node_world_call(struct node *node, uint64_t number, const uint64_t arguments[4], uint64_t *result)
+{
+    return world_call(node->world, number, arguments, result);
+}
+
+void node_world_frame_received(struct node *node, const void *frame, size_t bytes)
+{
+    if (!node->restarting) {
+        world_frame_received(node->world, frame, bytes);
+    }
+}
+
+void node_set_last_words(struct node *node, const char *text)
+{
+    snprintf(node->last_words, sizeof node->last_words, "%s", text);
+}

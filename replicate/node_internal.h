@@ -1,0 +1,76 @@
+/* What the files of replicate/node share. Nobody else includes this. */
+#ifndef EIDOLON_REPLICATE_NODE_INTERNAL_H
+#define EIDOLON_REPLICATE_NODE_INTERNAL_H
+
+#include "consensus/group.h"
+#include "consensus/peers.h"
+#include "crypto/identity.h"
+#include "crypto/seal.h"
+#include "replicate/catchup.h"
+#include "replicate/limits.h"
+#include "replicate/node.h"
+#include "replicate/store.h"
+#include "replicate/world.h"
+
+enum { NODE_LAST_WORDS_BYTES = 160, NODE_SCRUB_INTERVAL_MS = 10, NODE_MOVE_DEADLINE_MS = 5000, NODE_CHECKPOINT_RETRY_MS = 1000 };
+
+/* A planned move, as the node that hosted sees it. DRAINING -> TRANSFERRING -> AWAY -> DONE; FAILED from any. */
+enum move_state { MOVE_IDLE, MOVE_DRAINING, MOVE_TRANSFERRING, MOVE_AWAY, MOVE_DONE, MOVE_FAILED };
+
+struct move {
+    enum move_state state;
+    unsigned target;
+    uint64_t started_ns;
+    uint64_t stopped_ns;              /* how long the world stood still, once DONE */
+    char reason[120];
+};
+
+struct node {
+    const struct machine *machine;
+    const struct boot_config *boot;
+    struct seal_keys keys;
+    struct identity identity;
+    struct store *store;
+    struct world *world;
+    struct peers *peers;
+    struct group *group;              /* NULL: the disk does not allow to take part */
+    struct catchup *catchup;
+    uint64_t started_ns;
+
+    enum store_disk disk;
+    char disk_reason[200];
+    char last_words[NODE_LAST_WORDS_BYTES];
+
+    bool filling;                     /* the image is not yet the checkpoint's */
+    bool leading;                     /* the group says: lead; the world resumes when the image is filled */
+    bool restarting;                  /* machine->restart was called: nothing is done any more */
+
+    /* The epoch being assembled from its parts (standby). */
+    uint64_t assembly_epoch;
+    uint32_t assembly_parts, assembly_next;
+    size_t assembly_bytes;
+
+    bool checkpoint_wanted;
+    uint64_t checkpoint_retry_ns;
+
+    uint32_t scrub_page;
+    uint64_t scrub_ns;
+
+    struct move move;
+};
+
+void node_log(const struct node *node, enum log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void node_restart(struct node *node, const char *why);
+uint64_t node_now_ns(const struct node *node);
+/* Give the disk's incarnation up and start anew as a stranger. */
+void node_become_stranger(struct node *node, const char *why);
+/* node_apply.c: the group's callbacks. */
+struct group_ops node_group_ops(struct node *node);
+/* node_move.c */
+int64_t node_move_request(struct node *node, uint64_t target);
+void node_move_tick(struct node *node);
+void node_move_lost(struct node *node);
+void node_move_resumed(struct node *node, unsigned peer);
+uint64_t node_move_deadline_ns(const struct node *node);
+
+#endif

@@ -1,0 +1,111 @@
+/* A planned move: the world stands still, everything it did is committed, leadership is handed over, the other node resumes.
+ *
+ *   IDLE, DONE, FAILED --node_move_request--> DRAINING --all committed--> TRANSFERRING --leadership lost--> AWAY --the other resumed--> DONE
+ *   DRAINING, TRANSFERRING --deadline, or the library gave up--> FAILED: the world goes on here. */
+#include <stdio.h>
+#include <string.h>
+
+#include "include/abi.h"
+#include "replicate/node_internal.h"
+
+static void fail(struct node *node, const char *reason)
+{
+    node->move.state = MOVE_FAILED;
+    snprintf(node->move.reason, sizeof node->move.reason, "%s", reason);
+    node_log(node, LOG_WARNING, "move to node %u failed: %s", node->move.target, reason);
+    world_pause(node->world, false);
+}
+
+int64_t node_move_request(struct node *node, uint64_t target)
+{
+    if (target < 1 || target > node->boot->node_count) {
+        return -ABI_EINVAL;
+    }
+    if (target == node->boot->node_number) {
+        return 1;
+    }
+    bool under_way = node->move.state == MOVE_DRAINING || node->move.state == MOVE_TRANSFERRING;
+    if (!world_hosting(node->world) || under_way) {
+        return -ABI_EAGAIN;
+    }
+    struct group_member_facts member;
+    group_member(node->group, (unsigned)target, &member);
+    if (!member.link || member.raft_id == 0) {
+        return -ABI_ENOENT;
+    }
+    if (member.role != DISK_ROLE_VOTER) {
+        return -ABI_EAGAIN;
+    }
+    node->move = (struct move){.state = MOVE_DRAINING, .target = (unsigned)target, .started_ns = node_now_ns(node)};
+    world_pause(node->world, true);
+    return 0;
+}
+
+void node_move_tick(struct node *node)
+{
+    struct move *move = &node->move;
+    bool late = node_now_ns(node) - move->started_ns > (uint64_t)NODE_MOVE_DEADLINE_MS * 1000000u;
+    switch (move->state) {
+    case MOVE_DRAINING:
+        if (late) {
+            fail(node, "what the world did last was not committed in time");
+        } else if (world_drained(node->world)) {
+            enum status status = group_transfer(node->group, move->target);
+            if (status == STATUS_OK) {
+                move->state = MOVE_TRANSFERRING;
+            } else if (status != STATUS_BUSY) {
+                fail(node, status_sentence(status));
+            }
+        }
+        break;
+    case MOVE_TRANSFERRING:
+        if (late || !group_transferring(node->group)) {
+            fail(node, "the other node did not take the leadership");
+        }
+        break;
+    case MOVE_AWAY:
+        if (late) {
+            move->state = MOVE_FAILED;
+            snprintf(move->reason, sizeof move->reason, "leadership was handed over, but nobody said that the world was resumed");
+        }
+        break;
+    case MOVE_IDLE:
+    case MOVE_DONE:
+    case MOVE_FAILED:
+        break;
+    }
+}
+
+void node_move_lost(struct node *node)
+{
+    if (node->move.state == MOVE_TRANSFERRING) {
+        node->move.state = MOVE_AWAY;
+    } else if (node->move.state == MOVE_DRAINING) {
+        node->move.state = MOVE_FAILED;
+        snprintf(node->move.reason, sizeof node->move.reason, "this node lost the leadership before everything was committed");
+    }
+}
+
+void node_move_resumed(struct node *node, unsigned peer)
+{
+    struct move *move = &node->move;
+    if (move->state != MOVE_AWAY && move->state != MOVE_TRANSFERRING) {
+        return;
+    }
+    move->stopped_ns = node_now_ns(node) - move->started_ns;
+    if (peer == move->target) {
+        move->state = MOVE_DONE;
+        move->reason[0] = '\0';
+    } else {
+        move->state = MOVE_FAILED;
+        snprintf(move->reason, sizeof move->reason, "node %u took the world instead", peer);
+    }
+}
+
+uint64_t node_move_deadline_ns(const struct node *node)
+{
+    if (node->move.state == MOVE_DRAINING || node->move.state == MOVE_TRANSFERRING || node->move.state == MOVE_AWAY) {
+        return node_now_ns(node) + 5000000u; /* what it waits for arrives as events; this only bounds the look at the deadline */
+    }
+    return UINT64_MAX;
+}
