@@ -39,7 +39,11 @@ enum {
     LINK_RETRY_MS_SPREAD = 100,
     LINK_CONNECT_TIMEOUT_MS = 500,
     LINK_CANDIDATE_TIMEOUT_MS = 2000,  /* a connection that waits for the older one's end */
-    LINK_CANDIDATE_BYTES_MAX = 8192,   /* unread bytes it may hold: a first message of the channel is far smaller */
+    LINK_HALF_OPEN_MS = 1000,          /* an accepted connection whose handshake does not end */
+    /* Received packets that were not told yet. The loop tells all of them after each poll, which takes NET_POLL_FRAMES_MAX frames. */
+    LINK_PACKETS_MAX = 128,
+    LINK_CANDIDATE_PACKETS_MAX = 16,   /* those of a connection that waits: a first message of the channel is one or two */
+    LINK_WRITE_BYTES_MAX = 32768,      /* lwIP takes 16-bit lengths */
 
     /* Announcements of the world's address after a takeover: at 0, 50, 150 and 350 ms. Each one lost costs the next delay. */
     WORLD_ANNOUNCEMENTS = 4,
@@ -48,6 +52,7 @@ enum {
 static_assert(BLOCK_REQUESTS_MAX >= 64, "promised by machine.h");
 static_assert(BLOCK_REQUESTS_MAX <= VIRTQUEUE_ENTRIES_MAX, "each request takes one ring entry");
 static_assert(NET_FRAMES_MAX <= VIRTQUEUE_ENTRIES_MAX, "each frame takes one ring entry");
+static_assert(LINK_PACKETS_MAX >= NET_POLL_FRAMES_MAX, "one poll's packets of one link fit");
 static_assert(NET_FRAME_BYTES_MAX == ABI_FRAME_BYTES_MAX, "a world's frame fits the wire and the reverse");
 
 #endif
