@@ -48,6 +48,7 @@
 #define TCP_WND (256 * 1024)
 #define TCP_SND_BUF (256 * 1024)
 #define TCP_SND_QUEUELEN 384
+#define TCP_SNDLOWAT (32 * 1024) /* not used by the raw API; the default does not suit large buffers */
 #define TCP_QUEUE_OOSEQ 1
 #define TCP_OOSEQ_MAX_PBUFS 128
 #define TCP_OVERSIZE TCP_MSS
