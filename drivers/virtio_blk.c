@@ -35,7 +35,7 @@ struct slot {
     struct virtio_descriptor parts[PARTS_MAX];
     struct request_header header;
     uint8_t status;
-    struct block_request *request;     /* NULL: the synchronous read */
+    struct block_request *request;     /* NULL: the synchronous request */
     enum status outcome;
 };
 
@@ -51,10 +51,10 @@ static bool failed;
 static uint16_t completed[BLOCK_REQUESTS_MAX];
 static unsigned completed_put, completed_taken;
 
-/* The device reads into this, so that an answer after the deadline hits nobody's memory. */
-static uint8_t read_buffer[MACHINE_REQUEST_BYTES_MAX] __attribute__((aligned(4096)));
-static bool read_under_way;
-static enum status read_status;
+/* Synchronous requests go through this, so that an answer after the deadline hits nobody's memory. */
+static uint8_t sync_buffer[MACHINE_REQUEST_BYTES_MAX] __attribute__((aligned(4096)));
+static bool sync_under_way;
+static enum status sync_status;
 
 static void interrupt(void *context)
 {
@@ -139,7 +139,7 @@ enum status virtio_blk_submit(struct block_request *request)
     if (request->operation == BLOCK_WRITE && !range_valid(request->offset, request->bytes)) {
         return STATUS_INVALID;
     }
-    /* One slot stays for the synchronous read. */
+    /* One slot stays for the synchronous request. */
     if (free_count <= 1) {
         return STATUS_FULL;
     }
@@ -166,8 +166,8 @@ static void fail_all(void)
             complete(i, STATUS_IO_ERROR);
         }
     }
-    read_under_way = false;
-    read_status = STATUS_IO_ERROR;
+    sync_under_way = false;
+    sync_status = STATUS_IO_ERROR;
 }
 
 /* Take back what the device has finished, and note it. */
@@ -191,19 +191,19 @@ static void collect(void)
         if (slot->request != NULL) {
             complete(number, outcome);
         } else {
-            read_under_way = false;
-            read_status = outcome;
+            sync_under_way = false;
+            sync_status = outcome;
             free_slots[free_count++] = number;
         }
     }
 }
 
-static void wait_for_read(void)
+static void wait_for_sync(void)
 {
     uint64_t deadline_ns = timer_now_ns() + BLOCK_READ_DEADLINE_MS * 1000000ull;
-    for (unsigned spins = 0; read_under_way; spins++) {
+    for (unsigned spins = 0; sync_under_way; spins++) {
         collect();
-        if (!read_under_way || spins < READ_SPINS) {
+        if (!sync_under_way || spins < READ_SPINS) {
             continue;
         }
         uint64_t now_ns = timer_now_ns();
@@ -215,28 +215,53 @@ static void wait_for_read(void)
     }
 }
 
+/* Is the buffer of synchronous requests ours? One that missed its deadline still owns it. */
+static bool sync_possible(void)
+{
+    collect();
+    return !failed && !sync_under_way && free_count > 0;
+}
+
+/* One request through sync_buffer (0 bytes: a flush), waited for. */
+static enum status sync_request(uint32_t type, uint64_t offset, size_t bytes)
+{
+    sync_under_way = true;
+    put_request(type, offset, platform_physical(sync_buffer), bytes, NULL);
+    wait_for_sync();
+    if (sync_under_way) {
+        platform_log(LOG_ERROR, "disk: no answer to a request of type %u at byte %llu within %d ms", (unsigned)type,
+                     (unsigned long long)offset, BLOCK_READ_DEADLINE_MS);
+        return STATUS_IO_ERROR;
+    }
+    return sync_status;
+}
+
 enum status virtio_blk_read(uint64_t offset, void *buffer, size_t bytes)
 {
     if (!range_valid(offset, bytes)) {
         return STATUS_INVALID;
     }
-    collect();
-    if (failed || read_under_way || free_count == 0) {
-        /* A read that missed its deadline still owns the buffer. */
+    if (!sync_possible()) {
         return STATUS_IO_ERROR;
     }
-    read_under_way = true;
-    put_request(TYPE_READ, offset, platform_physical(read_buffer), bytes, NULL);
-    wait_for_read();
-    if (read_under_way) {
-        platform_log(LOG_ERROR, "disk: no answer to a read at byte %llu within %d ms", (unsigned long long)offset,
-                     BLOCK_READ_DEADLINE_MS);
+    enum status status = sync_request(TYPE_READ, offset, bytes);
+    if (status == STATUS_OK) {
+        memcpy(buffer, sync_buffer, bytes);
+    }
+    return status;
+}
+
+enum status virtio_blk_write(uint64_t offset, const void *buffer, size_t bytes)
+{
+    if (!range_valid(offset, bytes)) {
+        return STATUS_INVALID;
+    }
+    if (!sync_possible()) {
         return STATUS_IO_ERROR;
     }
-    if (read_status == STATUS_OK) {
-        memcpy(buffer, read_buffer, bytes);
-    }
-    return read_status;
+    memcpy(sync_buffer, buffer, bytes);
+    enum status status = sync_request(TYPE_WRITE, offset, bytes);
+    return status == STATUS_OK ? sync_request(TYPE_FLUSH, 0, 0) : status;
 }
 
 bool virtio_blk_poll(void)

@@ -23,6 +23,10 @@ enum status virtio_blk_submit(struct block_request *request) MUST_CHECK;
  * INVALID as above.  IO_ERROR: the device failed, or did not answer in time. */
 enum status virtio_blk_read(uint64_t offset, void *buffer, size_t bytes) MUST_CHECK;
 
+/* Write, flush, and wait for both, each at most BLOCK_READ_DEADLINE_MS. Otherwise as virtio_blk_read.
+ * IO_ERROR: what stands there now is not known. */
+enum status virtio_blk_write(uint64_t offset, const void *buffer, size_t bytes) MUST_CHECK;
+
 /* Call `done` of every completed request. By the loop after every wake. True: more were completed meanwhile; do not halt. */
 bool virtio_blk_poll(void);
 

@@ -57,6 +57,9 @@ struct machine {
     /* Synchronous: for boot and for rare reads (an old log entry, a page of a checkpoint); bytes <= MACHINE_REQUEST_BYTES_MAX.
      * IO_ERROR: the device failed; `buffer` is then undefined. */
     enum status (*block_read)(void *context, uint64_t offset, void *buffer, size_t bytes);
+    /* Synchronous and durable: write, then flush. For the rare change that nothing may overtake: a disk given a new incarnation. Same bounds.
+     * IO_ERROR: the device failed; what stands there is not known. */
+    enum status (*block_write)(void *context, uint64_t offset, const void *buffer, size_t bytes);
     /* Takes the request until its `done`. FULL: the device queue is full (bound: at least 64), try after a completion. */
     enum status (*block_submit)(void *context, struct block_request *request);
 

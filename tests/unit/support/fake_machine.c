@@ -122,6 +122,22 @@ static enum status fake_block_submit(void *context, struct block_request *reques
     return STATUS_OK;
 }
 
+/* Durable at once, with everything that stood there unflushed forgotten. */
+static enum status fake_block_write(void *context, uint64_t offset, const void *buffer, size_t bytes)
+{
+    struct fake_machine *fake = context;
+    CHECK(offset % MACHINE_BLOCK_BYTES == 0);
+    CHECK(bytes > 0);
+    CHECK(bytes % MACHINE_BLOCK_BYTES == 0);
+    CHECK(offset + bytes <= fake->disk.bytes);
+    if (fake->disk.write_errors) {
+        return STATUS_IO_ERROR;
+    }
+    memcpy(fake->disk.current + offset, buffer, bytes);
+    memcpy(fake->disk.durable + offset, buffer, bytes);
+    return STATUS_OK;
+}
+
 static void retire_flushed(struct fake_disk *disk, uint64_t until)
 {
     struct fake_write **at = &disk->unflushed;
@@ -343,6 +359,7 @@ void fake_machine_init(struct fake_machine *fake, uint64_t seed, uint32_t pages_
         .log = fake_log,
         .disk_bytes = disk_bytes,
         .block_read = fake_block_read,
+        .block_write = fake_block_write,
         .block_submit = fake_block_submit,
         .link_room = no_link_room,
         .link_send = no_link_send,
