@@ -2,7 +2,7 @@
  *
  * The disk keeps what a reader sees (`current`) and what survives a power cut (`durable`). A submitted request waits until the test completes
  * it, in any order it likes. At a power cut each 512-byte sector of each write that no flush covers survives or not, at random.
- * Everything random comes from `seed`. Links go to the test's own functions: it sets machine.link_* itself. */
+ * Everything random comes from `seed`. Links: fake_links.h, or the test's own functions in machine.link_*. */
 #ifndef EIDOLON_TESTS_FAKE_MACHINE_H
 #define EIDOLON_TESTS_FAKE_MACHINE_H
 
@@ -45,6 +45,8 @@ struct fake_machine {
     size_t reserve_left;                /* reserve fails past this */
     char last_log[512];
     unsigned log_lines;
+    struct fake_links *links;           /* tests/unit/support/fake_links.h, or NULL */
+    unsigned node;                      /* its number there */
 };
 
 /* All of it fresh: a blank disk of `disk_bytes`, no frame present. The pieces are released by fake_machine_destroy. */
