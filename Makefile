@@ -220,7 +220,7 @@ test-unit: $(test_programs)
 # --- Everything ------------------------------------------------------------------------------------------
 
 # A target is asked for as soon as the sources that make it exist.
-products := $(if $(wildcard kernel/main.c),$(build)/kernel.elf) \
+products := $(if $(and $(wildcard kernel/main.c),$(wildcard drivers/links.c),$(wildcard replicate/node.c),$(wildcard objects/objects.mk)),$(build)/kernel.elf) \
 	$(if $(wildcard objects/objects.mk),$(world_image)) \
 	$(if $(command_sources),$(build)/eidolon)
 

@@ -19,14 +19,19 @@ enum {
     EPITAPH_TEXT_BYTES_MAX = 240,
     /* A reason why a world was stopped (replicate/node.h). */
     FAULT_REASON_BYTES_MAX = 200,
-    /* Longest halt: the loop looks round at least once a second, whatever it was told. */
-    LOOP_HALT_NS_MAX = 1000000000,
-    /* The world runs at most this long between two rounds of the loop. A device interrupt ends its turn at once. */
-    WORLD_TURN_NS_MAX = 10000000,
+    /* Longest halt or stay in ring 3 without an interrupt: the loop looks round at least once a second, whatever it was told. */
+    LOOP_ROUND_NS_MAX = 1000000000,
+    /* The world's least turn while the node has work of its own pending, so that neither starves the other. */
+    WORLD_TURN_NS_MIN = 50000,
     /* World faults and calls handled before the loop looks at devices and deadlines again: some 64 us. */
     WORLD_TRAPS_PER_TURN_MAX = 64,
+    /* Console text of the world is logged by lines; a longer one is logged in pieces. */
+    CONSOLE_LINE_BYTES_MAX = 200,
     /* Management commands executed in one round, so that input at full speed cannot hold the loop. */
     MANAGEMENT_LINES_PER_ROUND_MAX = 2,
+    /* Hardware entropy is slow under emulation; a ChaCha20 key could serve far more. */
+    RANDOM_RESEED_BYTES = 1024 * 1024,
+    RANDOM_DRAW_BYTES_MAX = 256,
 };
 
 #endif

@@ -1,0 +1,143 @@
+#include "kernel/machine.h"
+
+#include "drivers/links.h"
+#include "drivers/timer.h"
+#include "drivers/virtio_blk.h"
+#include "drivers/world_port.h"
+#include "kernel/limits.h"
+#include "kernel/log.h"
+#include "kernel/memory.h"
+#include "kernel/random.h"
+#include "kernel/world_memory.h"
+
+extern const char world_image_start[], world_image_end[];
+
+/* The counter may step back when a virtual machine moves between processors; time may not. */
+static uint64_t now_ns(void *context)
+{
+    static uint64_t latest_ns;
+    (void)context;
+    uint64_t reading_ns = timer_now_ns();
+    latest_ns = reading_ns > latest_ns ? reading_ns : latest_ns;
+    return latest_ns;
+}
+
+static uint64_t wall_clock_ns(void *context)
+{
+    (void)context;
+    return timer_wall_clock_ns();
+}
+
+static void entropy(void *context, void *buffer, size_t bytes)
+{
+    (void)context;
+    random_fill(buffer, bytes);
+}
+
+static void write_log(void *context, enum log_level level, const char *line)
+{
+    (void)context;
+    log_line(level, line);
+}
+
+static enum status block_read(void *context, uint64_t offset, void *buffer, size_t bytes)
+{
+    (void)context;
+    return virtio_blk_read(offset, buffer, bytes);
+}
+
+static enum status block_submit(void *context, struct block_request *request)
+{
+    (void)context;
+    return virtio_blk_submit(request);
+}
+
+static size_t link_room(void *context, unsigned peer, unsigned lane)
+{
+    (void)context;
+    return links_room(peer, lane);
+}
+
+static enum status link_send(void *context, unsigned peer, unsigned lane, const void *data, size_t bytes)
+{
+    (void)context;
+    return links_send(peer, lane, data, bytes);
+}
+
+static void link_flush(void *context, unsigned peer, unsigned lane)
+{
+    (void)context;
+    links_flush(peer, lane);
+}
+
+static void link_reset(void *context, unsigned peer, unsigned lane)
+{
+    (void)context;
+    links_reset(peer, lane);
+}
+
+static void world_frame_send(void *context, const void *frame, size_t bytes)
+{
+    (void)context;
+    world_port_send(frame, bytes);
+}
+
+static void world_address_hold(void *context, bool hold)
+{
+    (void)context;
+    world_port_hold(hold);
+}
+
+/* The world's console goes to the log, a line at a time. */
+static void world_console_write(void *context, const char *text, size_t bytes)
+{
+    static char line[CONSOLE_LINE_BYTES_MAX + 1];
+    static size_t length;
+    (void)context;
+    for (size_t i = 0; i < bytes; i++) {
+        if (text[i] != '\n') {
+            line[length++] = text[i] != '\0' ? text[i] : '.';
+        }
+        if (text[i] == '\n' || length == CONSOLE_LINE_BYTES_MAX) {
+            line[length] = '\0';
+            log_format(LOG_INFO, "world: %s", line);
+            length = 0;
+        }
+    }
+}
+
+static void *reserve(void *context, size_t bytes, size_t alignment)
+{
+    (void)context;
+    return memory_reserve(bytes, alignment);
+}
+
+const struct machine *machine_init(void)
+{
+    static struct machine machine = {
+        .now_ns = now_ns,
+        .wall_clock_ns = wall_clock_ns,
+        .entropy = entropy,
+        .log = write_log,
+        .block_read = block_read,
+        .block_submit = block_submit,
+        .link_room = link_room,
+        .link_send = link_send,
+        .link_flush = link_flush,
+        .link_reset = link_reset,
+        .world_frame_send = world_frame_send,
+        .world_console_write = world_console_write,
+        .world_address_hold = world_address_hold,
+        .page_frame = world_memory_page_frame,
+        .page_add = world_memory_page_add,
+        .page_remove = world_memory_page_remove,
+        .page_protect = world_memory_page_protect,
+        .pages_flush = world_memory_pages_flush,
+        .reserve = reserve,
+    };
+    machine.disk_bytes = virtio_blk_bytes();
+    machine.pages_max = world_memory_pages_max();
+    machine.world_elf = world_image_start;
+    machine.world_elf_bytes = (size_t)(world_image_end - world_image_start);
+    return &machine;
+}
