@@ -46,6 +46,12 @@ static enum status block_read(void *context, uint64_t offset, void *buffer, size
     return virtio_blk_read(offset, buffer, bytes);
 }
 
+static enum status block_write(void *context, uint64_t offset, const void *buffer, size_t bytes)
+{
+    (void)context;
+    return virtio_blk_write(offset, buffer, bytes);
+}
+
 static enum status block_submit(void *context, struct block_request *request)
 {
     (void)context;
@@ -120,6 +126,7 @@ const struct machine *machine_init(void)
         .entropy = entropy,
         .log = write_log,
         .block_read = block_read,
+        .block_write = block_write,
         .block_submit = block_submit,
         .link_room = link_room,
         .link_send = link_send,
