@@ -1,0 +1,67 @@
+/* Every bound of the host command and of the background process, with its reason. */
+#ifndef EIDOLON_LAB_LIMITS_H
+#define EIDOLON_LAB_LIMITS_H
+
+#include <assert.h>
+
+#include "include/boot_config.h"
+#include "include/management.h"
+
+enum {
+    LAB_NODES_MAX = BOOT_CONFIG_NODES_MAX,
+
+    /* Options of `create`. */
+    LAB_WORLD_MEMORY_MIB_MIN = 16,      /* as the boot configuration allows */
+    LAB_WORLD_MEMORY_MIB_MAX = 2048,
+    LAB_NODE_MEMORY_MIB_BESIDE_WORLD = 64, /* kernel, page tables, shadows, log ring: the least that boots */
+    LAB_NODE_MEMORY_MIB_MAX = 16384,
+    LAB_DISK_MIB_MAX = 65536,           /* slot numbers of the page store are 32 bits; this is far below */
+
+    /* Names and lines. */
+    LAB_SESSION_NAME_BYTES_MAX = 32,
+    LAB_CONTROL_LINE_BYTES_MAX = 12288, /* a request: a path, or LAB_RAW_BYTES_MAX bytes in hex */
+    LAB_CONTROL_ANSWER_BYTES_MAX = 16384,
+    LAB_RAW_BYTES_MAX = 4096,
+    LAB_SMALL_FILE_BYTES_MAX = 65536,   /* configuration, pid files, lab state */
+    LAB_SOURCE_BYTES_MAX = 1 << 20,     /* Python source given to `exec` */
+    LAB_LOG_BYTES_MAX = 32 << 20,       /* a longer node log is set aside (one generation) when the node starts */
+
+    /* The switch. A frame on the stream netdev is at most QEMU's own buffer; one on our Ethernet is at most 1514. */
+    LAB_STREAM_FRAME_BYTES_MAX = 69632,
+    LAB_FRAME_BYTES_MAX = 1514,
+    LAB_FRAME_BYTES_MIN = 14,
+    LAB_TAPS_MAX = 8,                   /* clients of `port` at once */
+    LAB_PORTS_MAX = 1 + LAB_NODES_MAX + LAB_TAPS_MAX,
+    LAB_PORT_QUEUE_BYTES = 1 << 20,     /* frames that wait for a port; more are dropped and counted, as a wire would */
+    LAB_ADDRESSES_MAX = 64,             /* learned MAC addresses; the least recently seen makes room */
+    LAB_READ_BYTES = 1 << 18,           /* read from one port before the next one has its turn; holds any stream frame */
+    LAB_CAPTURE_BYTES_MAX = 1 << 30,    /* a capture ends here */
+
+    /* The way in from 127.0.0.1. */
+    LAB_FORWARDS_MAX = 64,
+    LAB_FORWARD_ATTEMPTS_MAX = 32,      /* free ports tried when none was asked for */
+
+    /* The background process. */
+    LAB_CLIENTS_MAX = 32,               /* control connections at once */
+    LAB_REQUESTS_MAX = 32,              /* management requests that wait for one node */
+    LAB_POLLS_MAX = 1000,               /* descriptors in one poll, under the usual limit of 1024 open files */
+    LAB_RECONNECT_MS = 50,              /* pause before the next attempt to reach a node's socket */
+    LAB_CLIENT_IDLE_MS = 60000,         /* a control client that sends nothing for so long is closed */
+
+    /* Deadlines, ms. They bound waits for something that normally takes a small part of it. */
+    LAB_STATUS_DEADLINE_MS = 1000,
+    LAB_CONTROL_DEADLINE_MS = 3000,
+    LAB_MANAGEMENT_DEADLINE_MS = 5000,
+    LAB_SPAWN_DEADLINE_MS = 10000,
+    LAB_TERMINATE_DEADLINE_MS = 10000,
+    LAB_LOCK_DEADLINE_MS = 30000,
+    LAB_START_TIMEOUT_S = 60,
+    LAB_MOVE_DEADLINE_MS = 30000,
+};
+
+static_assert(LAB_READ_BYTES > 4 + LAB_STREAM_FRAME_BYTES_MAX, "a whole stream frame fits the read buffer");
+static_assert(LAB_PORT_QUEUE_BYTES > LAB_READ_BYTES, "one turn of one port fits an empty queue");
+static_assert(LAB_CONTROL_ANSWER_BYTES_MAX > MANAGEMENT_ANSWER_BYTES_MAX, "a node's answer fits ours");
+static_assert(LAB_CONTROL_LINE_BYTES_MAX > 2 * LAB_RAW_BYTES_MAX + 64, "raw bytes in hex fit a request");
+
+#endif
