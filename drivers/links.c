@@ -168,6 +168,17 @@ static void begin_attempt(struct link *link, uint64_t now_ns)
     link->deadline_ns = now_ns + LINK_CONNECT_TIMEOUT_MS * 1000000ull;
 }
 
+/* Ask whether the peer still knows its connections: one that has restarted answers with a reset. */
+static void probe_peer(unsigned peer)
+{
+    for (unsigned lane = 0; lane < MACHINE_LANES; lane++) {
+        const struct link *link = link_of(peer, lane);
+        if (link->state == LINK_UP && link->current->tcp != NULL) {
+            (void)tcp_keepalive(link->current->tcp); /* not sent: the channel's own silence limit ends the link */
+        }
+    }
+}
+
 static err_t accept_connection(void *argument, struct tcp_pcb *tcp, err_t error)
 {
     if (tcp == NULL || error != ERR_OK) {
@@ -195,9 +206,7 @@ static err_t accept_connection(void *argument, struct tcp_pcb *tcp, err_t error)
     connection_drop(link->candidate);
     connection_adopt(link->candidate, tcp);
     link->candidate_deadline_ns = timer_now_ns() + LINK_CANDIDATE_TIMEOUT_MS * 1000000ull;
-    if (link->current->tcp != NULL) {
-        (void)tcp_keepalive(link->current->tcp); /* not sent: the channel's own silence limit ends the first one */
-    }
+    probe_peer(link->peer);
     return ERR_OK;
 }
 
@@ -290,6 +299,7 @@ static void tell_link(struct link *link, uint64_t now_ns)
     /* What lwIP still keeps is offered again, and the end of the stream comes after it. */
     if (link->generation == generation && link->current->ended) {
         link_take_down(link, now_ns);
+        probe_peer(link->peer); /* the other lanes may be quiet and would not notice by themselves */
         events->link_down(events->context, link->peer, link->lane);
     }
 }

@@ -16,14 +16,14 @@ static const struct boot_config *boot;
 static const struct net_events *events;
 static bool held;
 static uint64_t held_since_ns;
-static unsigned announced;
+static unsigned announced = WORLD_ANNOUNCEMENTS;
 static uint64_t logged_at_ns;
 
 void world_port_start(const struct boot_config *boot_config, const struct net_events *net_events)
 {
     boot = boot_config;
     events = net_events;
-    announced = WORLD_ANNOUNCEMENTS;
+    held_since_ns = timer_now_ns();
 }
 
 /* An ARP packet from the world's addresses. */
@@ -61,8 +61,10 @@ void world_port_hold(bool hold)
     held = hold;
     announced = hold ? 0 : WORLD_ANNOUNCEMENTS;
     held_since_ns = timer_now_ns();
-    world_port_tick(held_since_ns);
-    virtio_net_flush();
+    if (boot != NULL) { /* held before the network starts: announced when it does */
+        world_port_tick(held_since_ns);
+        virtio_net_flush();
+    }
 }
 
 void world_port_tick(uint64_t now_ns)
