@@ -223,7 +223,7 @@ void world_step_down(struct world *world)
     world->machine->world_address_hold(world->machine->context, false);
     image_undo_open(world->image);
     while (world->flight_count > 0) {
-        image_undo_epoch(world->image, &world->flights[world->flight_count - 1].undo);
+        image_undo_epoch(world->image, &world_newest_flight(world)->undo);
         world->flight_count--;
         world->undone_epochs++;
     }
@@ -321,8 +321,9 @@ void world_check(const struct world *world)
     CHECK(world->committed + world->flight_count == world->epoch);
     CHECK(world->hosting || world->flight_count == 0);
     for (uint32_t i = 0; i < world->flight_count; i++) {
-        CHECK(world->flights[i].epoch == world->committed + 1 + i);
-        CHECK(i + 1 == world->flight_count || world->flights[i].state == FLIGHT_COMMITTING);
+        const struct flight *flight = &world->flights[(world->flight_first + i) % EPOCHS_IN_FLIGHT_MAX];
+        CHECK(flight->epoch == world->committed + 1 + i);
+        CHECK(i + 1 == world->flight_count || flight->state == FLIGHT_COMMITTING);
     }
     gate_check(world->gate);
     image_check(world->image);

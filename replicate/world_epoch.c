@@ -77,7 +77,7 @@ static bool pipeline_has_room(const struct world *world)
     if (world->flight_count == EPOCHS_IN_FLIGHT_MAX) {
         return false;
     }
-    return world->flight_count == 0 || world->flights[world->flight_count - 1].state == FLIGHT_COMMITTING;
+    return world->flight_count == 0 || world_newest_flight(world)->state == FLIGHT_COMMITTING;
 }
 
 static bool output_pending(struct world *world)
@@ -114,7 +114,7 @@ static uint64_t freeze_due_ns(struct world *world)
 
 static void freeze_epoch(struct world *world)
 {
-    struct flight *flight = &world->flights[world->flight_count];
+    struct flight *flight = world_flight(world, world->flight_count);
     uint64_t epoch = world->epoch + 1;
     world_write_progress(world);
     if (gate_close_epoch(world->gate, world->image, epoch) != STATUS_OK) {
@@ -203,7 +203,7 @@ static bool work_pending(const struct world *world)
     if (world->flight_count == 0) {
         return false;
     }
-    const struct flight *newest = &world->flights[world->flight_count - 1];
+    const struct flight *newest = world_newest_flight(world);
     return newest->state == FLIGHT_CAPTURING || (newest->state == FLIGHT_SUBMITTING && !world->part_sealed);
 }
 
@@ -221,7 +221,7 @@ void world_tick(struct world *world)
     if (world->flight_count == 0) {
         return;
     }
-    struct flight *newest = &world->flights[world->flight_count - 1];
+    struct flight *newest = world_flight(world, world->flight_count - 1);
     if (newest->state == FLIGHT_CAPTURING) {
         capture_step(world, newest);
     }
@@ -241,7 +241,7 @@ uint64_t world_deadline_ns(const struct world *world)
         return runnable ? now + CAPTURE_SLICE_US * 1000u : 0;
     }
     uint64_t deadline = UINT64_MAX;
-    if (world->flight_count > 0 && world->flights[world->flight_count - 1].state == FLIGHT_SUBMITTING) {
+    if (world->flight_count > 0 && world_newest_flight(world)->state == FLIGHT_SUBMITTING) {
         deadline = now + ms(RUNNING_OUTPUT_INTERVAL_MS); /* refused for lack of room */
     }
     if (pipeline_has_room(world) && !world->freezes_held) {
@@ -267,16 +267,14 @@ uint64_t world_deadline_ns(const struct world *world)
 void world_epoch_committed(struct world *world, uint64_t epoch)
 {
     CHECK(world->hosting && world->flight_count > 0);
-    struct flight *oldest = &world->flights[0];
+    struct flight *oldest = world_flight(world, 0);
     CHECK(oldest->epoch == epoch);
     CHECK(oldest->state == FLIGHT_COMMITTING);
     world->committed = epoch;
     world->committed_digest = oldest->digest;
     world->committed_record = oldest->record;
-    uint8_t *undo_buffer = oldest->undo_buffer;
-    memmove(&world->flights[0], &world->flights[1], (world->flight_count - 1) * sizeof world->flights[0]);
+    world->flight_first = (world->flight_first + 1) % EPOCHS_IN_FLIGHT_MAX;
     world->flight_count--;
-    world->flights[world->flight_count].undo_buffer = undo_buffer;
     gate_release_epoch(world->gate, epoch);
     if (world->record.wait_epoch != 0 && world->record.wait_epoch <= epoch) {
         world->wake = true;

@@ -18,7 +18,7 @@ struct flight {
     uint64_t digest;                 /* after it; known when captured */
     struct world_record record;
     struct undo_record undo;
-    uint8_t *undo_buffer;            /* UNDO_BYTES_MAX, goes round with the slot */
+    uint8_t *undo_buffer;            /* UNDO_BYTES_MAX */
 };
 
 struct queued_frame {
@@ -57,8 +57,8 @@ struct world {
     uint32_t console_progress_written;
     uint32_t receive_produced;
 
-    uint32_t flight_count;
-    struct flight flights[EPOCHS_IN_FLIGHT_MAX]; /* oldest first */
+    uint32_t flight_first, flight_count;
+    struct flight flights[EPOCHS_IN_FLIGHT_MAX]; /* a ring: a flight stays in its place, as the image points to its undo record */
 
     /* The delta under way (host), or being assembled (standby: node's). */
     uint8_t *delta_buffer;
@@ -74,6 +74,16 @@ struct world {
 
     uint64_t freezes, freeze_pages, delta_bytes_sum, undone_epochs, frames_in, frames_dropped;
 };
+
+/* The flight `age` places behind the oldest. */
+static inline struct flight *world_flight(struct world *world, uint32_t age)
+{
+    return &world->flights[(world->flight_first + age) % EPOCHS_IN_FLIGHT_MAX];
+}
+static inline const struct flight *world_newest_flight(const struct world *world)
+{
+    return &world->flights[(world->flight_first + world->flight_count - 1) % EPOCHS_IN_FLIGHT_MAX];
+}
 
 uint64_t world_clock_ns(const struct world *world);
 /* A kernel write into the image; keeps dirty_since_ns. */
