@@ -23,7 +23,7 @@ enum {
     LOOP_ROUND_NS_MAX = 1000000000,
     /* The world's least turn while the node has work of its own pending, so that neither starves the other. */
     WORLD_TURN_NS_MIN = 50000,
-    /* World faults and calls handled before the loop looks at devices and deadlines again: some 64 us. */
+    /* World faults and calls handled before the loop looks at devices and deadlines again: some 200 us under emulation. */
     WORLD_TRAPS_PER_TURN_MAX = 64,
     /* Console text of the world is logged by lines; a longer one is logged in pieces. */
     CONSOLE_LINE_BYTES_MAX = 200,

@@ -49,8 +49,8 @@ static bool is_interrupt(const struct user_exit *exit)
     return exit->vector >= TRAP_VECTOR_FIRST && exit->vector != TRAP_VECTOR_SYSCALL;
 }
 
-/* Ring 3 until an interrupt, the world cannot go on, or work is due for the node and the world has had its least time. */
-static void run_world(struct node *node, uint64_t least_until_ns)
+/* Ring 3 until an interrupt (the timer is armed), or until the world cannot go on. */
+static void run_world(struct node *node)
 {
     struct user_registers *registers = (struct user_registers *)node_world_registers(node);
     for (unsigned traps = 0; traps < WORLD_TRAPS_PER_TURN_MAX; traps++) {
@@ -60,10 +60,6 @@ static void run_world(struct node *node, uint64_t least_until_ns)
         }
         handle_exit(node, registers, &exit);
         if (!node_world_runnable(node)) {
-            return;
-        }
-        uint64_t now_ns = timer_now_ns();
-        if (now_ns >= least_until_ns && now_ns >= node_deadline_ns(node)) {
             return;
         }
     }
@@ -135,7 +131,7 @@ void loop_run(struct node *node)
         if (node_world_runnable(node)) {
             uint64_t least_until_ns = now_ns + WORLD_TURN_NS_MIN;
             timer_arm(deadline_ns > least_until_ns ? deadline_ns : least_until_ns);
-            run_world(node, least_until_ns);
+            run_world(node);
         } else if (!more && deadline_ns > now_ns) {
             timer_arm(deadline_ns);
             processor_idle();

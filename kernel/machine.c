@@ -4,6 +4,7 @@
 #include "drivers/timer.h"
 #include "drivers/virtio_blk.h"
 #include "drivers/world_port.h"
+#include "kernel/epitaph.h"
 #include "kernel/limits.h"
 #include "kernel/log.h"
 #include "kernel/memory.h"
@@ -56,6 +57,12 @@ static enum status block_submit(void *context, struct block_request *request)
 {
     (void)context;
     return virtio_blk_submit(request);
+}
+
+static void restart(void *context, const char *why)
+{
+    (void)context;
+    epitaph_write_and_reset(why);
 }
 
 static size_t link_room(void *context, unsigned peer, unsigned lane)
@@ -140,6 +147,7 @@ const struct machine *machine_init(void)
         .page_remove = world_memory_page_remove,
         .page_protect = world_memory_page_protect,
         .pages_flush = world_memory_pages_flush,
+        .restart = restart,
         .reserve = reserve,
     };
     machine.disk_bytes = virtio_blk_bytes();
