@@ -9,7 +9,10 @@
 
 #include <cmocka.h>
 
+#include <sodium.h>
+
 #include "crypto/channel.h"
+#include "crypto/handshake.h"
 #include "crypto/random.h"
 #include "crypto/seal.h"
 #include "tests/unit/support/fake_machine.h"
@@ -330,6 +333,20 @@ static void test_channel_offer_of_another_version_is_unknown_version(void **stat
     offer[4] = 2;
     end_feed(&pair->high, offer, bytes, SIZE_MAX);
     assert_int_equal(pair->high.status, STATUS_UNKNOWN_VERSION);
+    pair_free(pair);
+}
+
+static void test_channel_offer_with_used_reserved_bytes_is_invalid(void **state)
+{
+    (void)state;
+    struct pair *pair = pair_make();
+    uint8_t offer[CHANNEL_HANDSHAKE_BYTES_MAX];
+    end_open(&pair->low);
+    end_open(&pair->high);
+    size_t bytes = channel_take_output(pair->low.channel, offer);
+    offer[offsetof(struct handshake_opening, reserved) + 5] = 1;
+    end_feed(&pair->high, offer, bytes, SIZE_MAX);
+    assert_int_equal(pair->high.status, STATUS_INVALID);
     pair_free(pair);
 }
 
@@ -688,6 +705,81 @@ static void test_channel_random_bytes_end_the_channel_in_every_state(void **stat
     pair_free(pair);
 }
 
+/* --- a peer that holds the right keys and lies --- */
+
+/* Shakes hands with `end` (the higher node) as the lower one would, and keeps its stream. */
+static crypto_secretstream_xchacha20poly1305_state liar_make(struct pair *pair)
+{
+    struct handshake handshake;
+    struct handshake_opening offer;
+    struct handshake_answer answer;
+    struct handshake_sealed proof;
+    struct handshake_streams streams;
+    crypto_secretstream_xchacha20poly1305_state stream;
+    uint8_t output[CHANNEL_HANDSHAKE_BYTES_MAX];
+    end_open(&pair->high);
+    handshake_start(&handshake, &pair->low.config, pair->low.hello);
+    handshake_offer(&handshake, &pair->low.config, &offer);
+    end_feed(&pair->high, (const uint8_t *)&offer, sizeof offer, SIZE_MAX);
+    assert_int_equal(channel_take_output(pair->high.channel, output), sizeof answer);
+    memcpy(&answer, output, sizeof answer);
+    assert_int_equal(handshake_prove(&handshake, &pair->low.config, &answer, &proof, &streams), STATUS_OK);
+    end_feed(&pair->high, (const uint8_t *)&proof, sizeof proof, SIZE_MAX);
+    assert_int_equal(pair->high.ups, 1);
+    crypto_secretstream_xchacha20poly1305_init_pull(&stream, streams.from_initiator.header, streams.from_initiator.key);
+    return stream;
+}
+
+static void liar_send(struct pair *pair, crypto_secretstream_xchacha20poly1305_state *stream, uint32_t body_bytes, unsigned char tag)
+{
+    uint8_t record[4 + 21];
+    uint32_t length = 21;
+    memcpy(record, &length, sizeof length);
+    crypto_secretstream_xchacha20poly1305_push(stream, record + 4, NULL, (const uint8_t *)&body_bytes, sizeof body_bytes, record, 4, tag);
+    end_feed(&pair->high, record, sizeof record, SIZE_MAX);
+}
+
+static void test_channel_authentic_front_with_oversize_body_is_invalid(void **state)
+{
+    (void)state;
+    struct pair *pair = pair_make();
+    crypto_secretstream_xchacha20poly1305_state stream = liar_make(pair);
+    liar_send(pair, &stream, 0, crypto_secretstream_xchacha20poly1305_TAG_MESSAGE);
+    assert_int_equal(pair->high.messages, 1);
+    liar_send(pair, &stream, CHANNEL_BODY_BYTES_MAX + 1, crypto_secretstream_xchacha20poly1305_TAG_MESSAGE);
+    assert_int_equal(pair->high.status, STATUS_INVALID);
+    pair_free(pair);
+}
+
+static void test_channel_authentic_front_with_another_stream_tag_is_invalid(void **state)
+{
+    (void)state;
+    const unsigned char tags[] = {crypto_secretstream_xchacha20poly1305_TAG_PUSH, crypto_secretstream_xchacha20poly1305_TAG_FINAL,
+                                  crypto_secretstream_xchacha20poly1305_TAG_REKEY};
+    for (size_t i = 0; i < sizeof tags; i++) {
+        struct pair *pair = pair_make();
+        crypto_secretstream_xchacha20poly1305_state stream = liar_make(pair);
+        liar_send(pair, &stream, 0, tags[i]);
+        assert_int_equal(pair->high.status, STATUS_INVALID);
+        assert_int_equal(pair->high.messages, 0);
+        pair_free(pair);
+    }
+}
+
+static void test_channel_key_used_for_too_many_messages_is_invalid(void **state)
+{
+    (void)state;
+    struct pair *pair = pair_make();
+    crypto_secretstream_xchacha20poly1305_state stream = liar_make(pair);
+    for (unsigned i = 1; i < CHANNEL_MESSAGES_PER_KEY; i++) {
+        liar_send(pair, &stream, 0, crypto_secretstream_xchacha20poly1305_TAG_MESSAGE);
+        assert_int_equal(pair->high.messages, i);
+    }
+    liar_send(pair, &stream, 0, crypto_secretstream_xchacha20poly1305_TAG_MESSAGE);
+    assert_int_equal(pair->high.status, STATUS_INVALID);
+    pair_free(pair);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -713,6 +805,7 @@ int main(void)
         cmocka_unit_test(test_channel_recorded_initiator_replayed_never_comes_up),
         cmocka_unit_test(test_channel_offer_with_degenerate_key_is_refused),
         cmocka_unit_test(test_channel_offer_of_another_version_is_unknown_version),
+        cmocka_unit_test(test_channel_offer_with_used_reserved_bytes_is_invalid),
         cmocka_unit_test(test_channel_deadline_holds_until_up),
         cmocka_unit_test(test_channel_same_entropy_gives_same_bytes),
         cmocka_unit_test(test_channel_message_arrives_both_ways),
@@ -731,6 +824,9 @@ int main(void)
         cmocka_unit_test(test_channel_swapped_body_is_found_by_its_tag),
         cmocka_unit_test(test_channel_keys_change_and_messages_go_on),
         cmocka_unit_test(test_channel_closed_takes_nothing),
+        cmocka_unit_test(test_channel_authentic_front_with_oversize_body_is_invalid),
+        cmocka_unit_test(test_channel_authentic_front_with_another_stream_tag_is_invalid),
+        cmocka_unit_test(test_channel_key_used_for_too_many_messages_is_invalid),
         cmocka_unit_test(test_channel_random_bytes_end_the_channel_in_every_state),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);

@@ -36,6 +36,7 @@ struct node {
     enum peers_reason accept_reason;
     enum status message_status;
     bool reset_on_message;
+    bool greet;                       /* send a message as soon as a channel is up */
     unsigned ups[NODES + 1][MACHINE_LANES], downs[NODES + 1][MACHINE_LANES];
     enum peers_reason refused_by[NODES + 1];
     unsigned messages;
@@ -82,6 +83,9 @@ static void up(void *context, unsigned peer, unsigned lane, const struct peers_h
     assert_int_equal(hello->term, 40 + peer);
     assert_int_equal(hello->last_index, 400 + peer);
     node->ups[peer][lane]++;
+    if (node->greet) {
+        assert_int_equal(peers_send(node->peers, peer, lane, 7, "hi", 2, NULL, 0), STATUS_OK);
+    }
 }
 
 static void down(void *context, unsigned peer, unsigned lane)
@@ -279,10 +283,12 @@ static void test_peers_hello_not_accepted_tells_the_peer_why(void **state)
         struct node *no = &cluster->nodes[refuser], *other = &cluster->nodes[3 - refuser];
         no->accept_status = STATUS_REFUSED;
         no->accept_reason = PEERS_REASON_REPLACED;
+        other->greet = true;
         fake_links_up(&cluster->links, 1, 2, 0);
         cluster_settle(cluster);
         assert_int_equal(other->refused_by[refuser], PEERS_REASON_REPLACED);
         assert_int_equal(no->ups[other->number][0], 0);
+        assert_int_equal(no->messages, 0);
         assert_false(peers_is_up(no->peers, other->number, 0));
         assert_false(peers_is_up(other->peers, refuser, 0));
         assert_int_equal(other->downs[refuser][0], other->ups[refuser][0]);
@@ -455,6 +461,8 @@ static void test_peers_send_out_of_bounds_is_invalid(void **state)
     assert_int_equal(peers_send(peers, 2, 0, PEERS_TYPE_MAX + 1, NULL, 0, NULL, 0), STATUS_INVALID);
     assert_int_equal(peers_send(peers, 2, 0, 1, bytes, PEERS_HEADER_BYTES_MAX + 1, NULL, 0), STATUS_INVALID);
     assert_int_equal(peers_send(peers, 2, 0, 1, NULL, 0, spans, 2), STATUS_INVALID);
+    const struct peers_span wrapping[2] = {{bytes, 2}, {bytes, SIZE_MAX}};
+    assert_int_equal(peers_send(peers, 2, 0, 1, NULL, 0, wrapping, 2), STATUS_INVALID);
     assert_int_equal(peers_send(peers, 3, 0, 1, NULL, 0, NULL, 0), STATUS_CLOSED);
     assert_int_equal(peers_room(peers, 3, 0), 0);
     free(bytes);
@@ -496,8 +504,10 @@ static void test_peers_reset_from_inside_a_message_stops_at_once(void **state)
 static void test_peers_link_down_forgets_what_was_queued(void **state)
 {
     (void)state;
-    struct cluster *cluster = cluster_up(WIDE);
-    assert_int_equal(send_text(&cluster->nodes[1], 2, 0, "lost"), STATUS_OK);
+    struct cluster *cluster = cluster_up(NARROW);
+    static const uint8_t body[3 * NARROW];
+    const struct peers_span span = {body, sizeof body};
+    assert_int_equal(peers_send(cluster->nodes[1].peers, 2, 0, 1, "lost", 4, &span, 1), STATUS_OK);
     fake_links_down(&cluster->links, 1, 2, 0);
     assert_int_equal(cluster->nodes[1].downs[2][0], 1);
     assert_int_equal(send_text(&cluster->nodes[1], 2, 0, "no"), STATUS_CLOSED);
