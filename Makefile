@@ -220,7 +220,8 @@ test-unit: $(test_programs)
 # --- Everything ------------------------------------------------------------------------------------------
 
 # A target is asked for as soon as the sources that make it exist.
-products := $(if $(and $(wildcard kernel/main.c),$(wildcard drivers/links.c),$(wildcard replicate/node.c),$(wildcard objects/objects.mk)),$(build)/kernel.elf) \
+kernel_needs := kernel/main.c drivers/links.c replicate/node.c replicate/store.c replicate/catchup.c consensus/group.c objects/objects.mk
+products := $(if $(filter-out $(wildcard $(kernel_needs)),$(kernel_needs)),,$(build)/kernel.elf) \
 	$(if $(wildcard objects/objects.mk),$(world_image)) \
 	$(if $(command_sources),$(build)/eidolon)
 

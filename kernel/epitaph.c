@@ -1,9 +1,11 @@
 #include "kernel/epitaph.h"
 
-#include <stdio.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "drivers/timer.h"
 #include "include/check.h"
 #include "include/hash64.h"
 #include "kernel/layout.h"
@@ -47,14 +49,34 @@ const char *epitaph_last_words(void)
     return last_words;
 }
 
+/* A node that dies again and again must not use up its host. */
+static void pause_if_repeated(void)
+{
+    uint64_t now_ns = timer_now_ns();
+    if (last_words[0] == '\0' || now_ns > EPITAPH_REPEATED_MS * 1000000ull) {
+        return;
+    }
+    uint64_t until_ns = now_ns + EPITAPH_PAUSE_MS * 1000000ull;
+    while (now_ns != 0 && timer_now_ns() < until_ns) {
+        timer_arm(until_ns);
+        processor_idle();
+    }
+}
+
 void epitaph_write_and_reset(const char *text)
 {
+    static bool giving_up;
+    if (giving_up) {
+        processor_reset(); /* the words of the first failure are the ones that count */
+    }
+    giving_up = true;
     struct epitaph *epitaph = epitaph_place();
     memset(epitaph, 0, sizeof *epitaph);
     strncpy(epitaph->text, text, sizeof epitaph->text - 1);
     epitaph->checksum = epitaph_checksum(epitaph);
     epitaph->magic = EPITAPH_MAGIC;
     log_format(LOG_ERROR, "%s; the node restarts", text);
+    pause_if_repeated();
     processor_reset();
 }
 

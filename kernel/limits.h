@@ -17,6 +17,9 @@ enum {
     LOG_RECORD_BYTES_MAX = LOG_LINE_BYTES_MAX + 48,
     /* An epitaph holds a long file name with a long condition, or an exception with its registers. */
     EPITAPH_TEXT_BYTES_MAX = 240,
+    /* A node that dies within ten seconds of its boot, as the boot before did, waits two seconds before the next one. */
+    EPITAPH_REPEATED_MS = 10000,
+    EPITAPH_PAUSE_MS = 2000,
     /* A reason why a world was stopped (replicate/node.h). */
     FAULT_REASON_BYTES_MAX = 200,
     /* Longest halt or stay in ring 3 without an interrupt: the loop looks round at least once a second, whatever it was told. */
