@@ -75,7 +75,7 @@ static int launch(const struct cluster *cluster, unsigned node, const char *kern
     snprintf(memory, sizeof memory, "%u", cluster->memory_mib);
     snprintf(log, sizeof log, "file,id=log,path=node%u/node.log,append=on", node);
     snprintf(management, sizeof management, "socket,id=management,path=node%u/mgmt.sock,server=on,wait=off", node);
-    snprintf(drive, sizeof drive, "if=none,id=disk,file=node%u/disk.img,format=raw,cache=writeback", node);
+    snprintf(drive, sizeof drive, "if=none,id=disk,file=node%u/disk.img,format=raw,cache=writeback,werror=report,rerror=report", node);
     snprintf(network, sizeof network, "stream,id=network,server=on,addr.type=unix,addr.path=node%u/net.sock", node);
     uint8_t mac[6];
     lab_node_mac(node, mac);

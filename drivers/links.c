@@ -235,7 +235,7 @@ void links_start(const struct boot_config *boot_config, const struct net_events 
             link->peer = peer;
             link->lane = lane;
             link->exists = peer != boot->node_number;
-            link->initiator = boot->node_number > peer;
+            link->initiator = boot->node_number < peer;
             link->deadline_ns = link->exists && link->initiator ? now_ns : UINT64_MAX;
             link->current = &link->connections[0];
             link->candidate = &link->connections[1];

@@ -1,7 +1,8 @@
 /* Links to peers: one TCP connection for each peer and lane, kept up without being asked (include/machine.h).
  *
- * The node with the higher number connects, to port LINK_PORT_BASE + lane of the lower one. Bytes are not trusted: the channel on top
- * decides whether the other end is the peer, and calls links_reset if it is not. A second connection from a peer's address does not touch the
+ * The node with the lower number connects, to port LINK_PORT_BASE + lane of the higher one, so that it is also the channel's initiator: a
+ * node that was connected to says nothing first. Bytes are not trusted: the channel on top decides whether the other end is the
+ * peer, and calls links_reset if it is not. A second connection from a peer's address does not touch the
  * healthy first one, as anybody can forge an address: it waits, and a probe on the first shows whether that one is still known to the
  * peer. If the peer has restarted, its answer is a reset, and the waiting one takes over. */
 #ifndef EIDOLON_DRIVERS_LINKS_H
