@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "consensus/limits.h"
+#include "consensus/link_queue.h"
 #include "crypto/channel.h"
 #include "include/check.h"
 #include "include/disk_format.h"
@@ -37,15 +38,12 @@ struct lane {
     unsigned peer, number;
     enum lane_state state;
     bool link;                   /* the machine's link is up, as far as we were told and did not end it */
-    bool unflushed;
     struct channel *channel;
     struct peers_hello hello;    /* the peer's, in UP */
     uint64_t arrived_ns;         /* last bytes of the peer */
     uint64_t sealed_ns;          /* our last message */
-    uint64_t retry_ns;           /* when a queue without room looks again */
     uint64_t refusal_ends_ns;
-    uint8_t *queue;              /* ring of PEERS_QUEUE_BYTES */
-    size_t queue_first, queue_bytes;
+    struct link_queue queue;
 };
 
 struct peers {
@@ -102,8 +100,8 @@ static enum status create_lane(struct peers *peers, const struct peers_config *c
 {
     const struct machine *machine = config->machine;
     void *memory = machine->reserve(machine->context, channel_memory_bytes(), 64);
-    uint8_t *queue = machine->reserve(machine->context, PEERS_QUEUE_BYTES, 64);
-    if (memory == NULL || queue == NULL) {
+    uint8_t *ring = machine->reserve(machine->context, PEERS_QUEUE_BYTES, 64);
+    if (memory == NULL || ring == NULL) {
         return STATUS_NO_MEMORY;
     }
     struct channel_config channel_config = {
@@ -115,12 +113,9 @@ static enum status create_lane(struct peers *peers, const struct peers_config *c
     };
     memcpy(channel_config.peer_public_key, config->identities[peer - 1], sizeof channel_config.peer_public_key);
     memcpy(channel_config.cluster_id, config->cluster_id, sizeof channel_config.cluster_id);
-    peers->lanes[peer][number] = (struct lane){
-        .peer = peer,
-        .number = number,
-        .channel = channel_init(memory, &channel_config),
-        .queue = queue,
-    };
+    struct lane *lane = &peers->lanes[peer][number];
+    *lane = (struct lane){.peer = peer, .number = number, .channel = channel_init(memory, &channel_config)};
+    link_queue_init(&lane->queue, machine, peer, number, ring);
     return STATUS_OK;
 }
 
@@ -157,68 +152,13 @@ enum status peers_create(const struct peers_config *config, const struct peers_e
 
 /* --- bytes out --- */
 
-/* Move queued bytes to the link, as many as it takes. */
-static void lane_pump(struct peers *peers, struct lane *lane)
-{
-    const struct machine *machine = peers->machine;
-    while (lane->queue_bytes > 0) {
-        size_t contiguous = PEERS_QUEUE_BYTES - lane->queue_first;
-        size_t bytes = lane->queue_bytes < contiguous ? lane->queue_bytes : contiguous;
-        size_t room = machine->link_room(machine->context, lane->peer, lane->number);
-        bytes = bytes < room ? bytes : room;
-        if (bytes == 0 || machine->link_send(machine->context, lane->peer, lane->number, lane->queue + lane->queue_first, bytes) != STATUS_OK) {
-            lane->retry_ns = now_of(peers) + PEERS_RETRY_US * 1000ull;
-            return;
-        }
-        lane->queue_first = (lane->queue_first + bytes) % PEERS_QUEUE_BYTES;
-        lane->queue_bytes -= bytes;
-        lane->unflushed = true;
-    }
-}
-
-/* Append to the queue; the caller has made sure of the room. Bytes for which the link has room at once are not copied twice. */
-static void lane_write(struct peers *peers, struct lane *lane, const void *data, size_t bytes)
-{
-    const struct machine *machine = peers->machine;
-    const uint8_t *from = data;
-    if (lane->queue_bytes == 0 && bytes > 0) {
-        size_t room = machine->link_room(machine->context, lane->peer, lane->number);
-        size_t direct = bytes < room ? bytes : room;
-        if (direct > 0 && machine->link_send(machine->context, lane->peer, lane->number, from, direct) == STATUS_OK) {
-            lane->unflushed = true;
-            from += direct;
-            bytes -= direct;
-        }
-    }
-    CHECK(bytes <= PEERS_QUEUE_BYTES - lane->queue_bytes);
-    if (bytes > 0 && lane->queue_bytes == 0) {
-        lane->retry_ns = now_of(peers) + PEERS_RETRY_US * 1000ull;
-    }
-    while (bytes > 0) {
-        size_t end = (lane->queue_first + lane->queue_bytes) % PEERS_QUEUE_BYTES;
-        size_t piece = PEERS_QUEUE_BYTES - end < bytes ? PEERS_QUEUE_BYTES - end : bytes;
-        memcpy(lane->queue + end, from, piece);
-        lane->queue_bytes += piece;
-        from += piece;
-        bytes -= piece;
-    }
-}
-
-static void lane_write_handshake(struct peers *peers, struct lane *lane)
+static void lane_write_handshake(struct lane *lane)
 {
     uint8_t output[CHANNEL_HANDSHAKE_BYTES_MAX];
     size_t bytes = channel_take_output(lane->channel, output);
     if (bytes > 0) {
-        lane_write(peers, lane, output, bytes);
-        lane_pump(peers, lane);
-    }
-}
-
-static void lane_flush(struct peers *peers, struct lane *lane)
-{
-    if (lane->unflushed) {
-        lane->unflushed = false;
-        peers->machine->link_flush(peers->machine->context, lane->peer, lane->number);
+        link_queue_write(&lane->queue, output, bytes);
+        link_queue_flush(&lane->queue);
     }
 }
 
@@ -227,10 +167,10 @@ static enum status lane_send(struct peers *peers, struct lane *lane, uint8_t typ
                              const struct peers_span *spans, size_t span_count, size_t body_bytes)
 {
     size_t record_bytes = channel_record_bytes(1 + header_bytes, body_bytes);
-    if (record_bytes > PEERS_QUEUE_BYTES - lane->queue_bytes) {
-        lane_pump(peers, lane);
+    if (record_bytes > link_queue_room(&lane->queue)) {
+        link_queue_pump(&lane->queue);
     }
-    if (record_bytes > PEERS_QUEUE_BYTES - lane->queue_bytes) {
+    if (record_bytes > link_queue_room(&lane->queue)) {
         peers->counters.messages_not_sent++;
         return STATUS_FULL;
     }
@@ -243,9 +183,9 @@ static enum status lane_send(struct peers *peers, struct lane *lane, uint8_t typ
     if (status != STATUS_OK) {
         return status;
     }
-    lane_write(peers, lane, peers->front, front_bytes);
+    link_queue_write(&lane->queue, peers->front, front_bytes);
     for (size_t i = 0; i < span_count; i++) {
-        lane_write(peers, lane, spans[i].data, spans[i].bytes);
+        link_queue_write(&lane->queue, spans[i].data, spans[i].bytes);
     }
     lane->sealed_ns = now_of(peers);
     peers->counters.messages_sent++;
@@ -261,9 +201,7 @@ static void lane_end(struct peers *peers, struct lane *lane)
     enum lane_state was = lane->state;
     channel_close(lane->channel);
     lane->state = LANE_DOWN;
-    lane->queue_first = 0;
-    lane->queue_bytes = 0;
-    lane->unflushed = false;
+    link_queue_clear(&lane->queue);
     if (lane->link) {
         lane->link = false;
         peers->machine->link_reset(peers->machine->context, lane->peer, lane->number);
@@ -319,7 +257,7 @@ static void lane_refuse(struct peers *peers, struct lane *lane, enum peers_reaso
         lane_end(peers, lane);
         return;
     }
-    lane_flush(peers, lane);
+    link_queue_flush(&lane->queue);
 }
 
 static void lane_came_up(struct peers *peers, struct lane *lane, const uint8_t *hello_bytes)
@@ -423,8 +361,7 @@ void peers_link_up(struct peers *peers, unsigned peer, unsigned number)
     lane->state = LANE_HANDSHAKE;
     lane->arrived_ns = now;
     channel_open(lane->channel, (const uint8_t *)&hello, now + PEERS_HANDSHAKE_MS * 1000000ull);
-    lane_write_handshake(peers, lane);
-    lane_flush(peers, lane);
+    lane_write_handshake(lane);
 }
 
 void peers_link_data(struct peers *peers, unsigned peer, unsigned number, const void *data, size_t bytes)
@@ -441,8 +378,7 @@ void peers_link_data(struct peers *peers, unsigned peer, unsigned number, const 
             return;
         }
         if (handshake) {
-            lane_write_handshake(peers, lane);
-            lane_flush(peers, lane);
+            lane_write_handshake(lane);
         }
         switch (event.kind) {
         case CHANNEL_NOTHING:
@@ -460,8 +396,8 @@ void peers_link_data(struct peers *peers, unsigned peer, unsigned number, const 
 void peers_link_room(struct peers *peers, unsigned peer, unsigned number)
 {
     struct lane *lane = lane_of(peers, peer, number);
-    lane_pump(peers, lane);
-    lane_flush(peers, lane);
+    link_queue_pump(&lane->queue);
+    link_queue_flush(&lane->queue);
 }
 
 void peers_link_down(struct peers *peers, unsigned peer, unsigned number)
@@ -499,7 +435,7 @@ void peers_flush(struct peers *peers)
 {
     for (unsigned peer = 1; peer <= peers->node_count; peer++) {
         for (unsigned number = 0; number < MACHINE_LANES; number++) {
-            lane_flush(peers, &peers->lanes[peer][number]);
+            link_queue_flush(&peers->lanes[peer][number].queue);
         }
     }
 }
@@ -507,7 +443,7 @@ void peers_flush(struct peers *peers)
 size_t peers_room(const struct peers *peers, unsigned peer, unsigned number)
 {
     const struct lane *lane = lane_of_const(peers, peer, number);
-    size_t free_bytes = PEERS_QUEUE_BYTES - lane->queue_bytes;
+    size_t free_bytes = link_queue_room(&lane->queue);
     if (lane->state != LANE_UP || free_bytes <= CHANNEL_FRONT_BYTES_MAX) {
         return 0;
     }
@@ -551,7 +487,7 @@ uint64_t peers_heard_ns(const struct peers *peers, unsigned peer)
 
 static void lane_tick(struct peers *peers, struct lane *lane, uint64_t now_ns)
 {
-    lane_pump(peers, lane);
+    link_queue_pump(&lane->queue);
     if (lane->state == LANE_HANDSHAKE && now_ns >= channel_deadline_ns(lane->channel)) {
         peers->counters.handshakes_late++;
         say(peers, LOG_WARNING, lane, "no handshake within %d ms; the link is ended", PEERS_HANDSHAKE_MS);
@@ -564,12 +500,12 @@ static void lane_tick(struct peers *peers, struct lane *lane, uint64_t now_ns)
         lane_end(peers, lane);
     } else if (lane->state == LANE_UP && now_ns >= lane->sealed_ns + peers->keepalive_ns[lane->number]) {
         lane->sealed_ns = now_ns; /* also when it does not fit: what is queued speaks for us */
-        if (lane->queue_bytes == 0) {
+        if (lane->queue.bytes == 0) {
             enum status status = lane_send(peers, lane, TYPE_KEEPALIVE, NULL, 0, NULL, 0, 0);
             CHECK(status == STATUS_OK);
         }
     }
-    lane_flush(peers, lane);
+    link_queue_flush(&lane->queue);
 }
 
 void peers_tick(struct peers *peers, uint64_t now_ns)
@@ -604,7 +540,7 @@ static uint64_t lane_deadline_ns(const struct peers *peers, const struct lane *l
         deadline = lane->refusal_ends_ns;
         break;
     }
-    return lane->queue_bytes > 0 ? earlier(deadline, lane->retry_ns) : deadline;
+    return lane->queue.bytes > 0 ? earlier(deadline, lane->queue.retry_ns) : deadline;
 }
 
 uint64_t peers_deadline_ns(const struct peers *peers)
@@ -621,4 +557,36 @@ uint64_t peers_deadline_ns(const struct peers *peers)
 void peers_count(const struct peers *peers, struct peers_counters *out)
 {
     *out = peers->counters;
+}
+
+static void lane_check(const struct lane *lane)
+{
+    channel_check(lane->channel);
+    enum channel_state state = channel_state(lane->channel);
+    link_queue_check(&lane->queue);
+    switch (lane->state) {
+    case LANE_DOWN:
+        CHECK(state == CHANNEL_CLOSED);
+        CHECK(lane->queue.bytes == 0);
+        CHECK(!lane->link);
+        break;
+    case LANE_HANDSHAKE:
+        CHECK(state != CHANNEL_CLOSED);
+        CHECK(lane->link);
+        break;
+    case LANE_UP:
+    case LANE_REFUSING:
+        CHECK(state == CHANNEL_UP);
+        CHECK(lane->link);
+        break;
+    }
+}
+
+void peers_check(const struct peers *peers)
+{
+    for (unsigned peer = 1; peer <= peers->node_count; peer++) {
+        for (unsigned number = 0; peer != peers->self && number < MACHINE_LANES; number++) {
+            lane_check(&peers->lanes[peer][number]);
+        }
+    }
 }

@@ -151,4 +151,7 @@ struct peers_counters {
 };
 void peers_count(const struct peers *peers, struct peers_counters *out);
 
+/* CHECK the invariants that open peers.c. For tests and the simulator, at each transition. */
+void peers_check(const struct peers *peers);
+
 #endif

@@ -377,3 +377,20 @@ enum status channel_seal_front(struct channel *channel, const void *header, size
     *front_bytes = LENGTH_BYTES + sealed_bytes;
     return STATUS_OK;
 }
+
+void channel_check(const struct channel *channel)
+{
+    bool up = channel->state == CHANNEL_UP, closed = channel->state == CHANNEL_CLOSED;
+    CHECK(up || sodium_is_zero((const uint8_t *)&channel->outgoing, sizeof channel->outgoing));
+    CHECK(up || sodium_is_zero((const uint8_t *)&channel->incoming, sizeof channel->incoming));
+    CHECK(!(up || closed) || sodium_is_zero((const uint8_t *)&channel->handshake, sizeof channel->handshake));
+    size_t wanted = 0;
+    bool in_range = wanted_bytes(channel, &wanted) == STATUS_OK;
+    CHECK(in_range || closed || channel->filled == LENGTH_BYTES); /* a length that the next input will refuse */
+    CHECK(wanted <= CHANNEL_RECORD_BYTES_MAX);
+    CHECK(!in_range || channel->filled <= wanted);
+    CHECK(!closed || (channel->filled == 0 && channel->output_bytes == 0));
+    CHECK(up || channel->front_bytes == 0);
+    CHECK(channel->outgoing.messages < CHANNEL_MESSAGES_PER_KEY);
+    CHECK(channel->incoming.messages < CHANNEL_MESSAGES_PER_KEY);
+}

@@ -96,6 +96,9 @@ MUST_CHECK enum status channel_input(struct channel *channel, const uint8_t **da
 MUST_CHECK enum status channel_seal_front(struct channel *channel, const void *header, size_t header_bytes, size_t body_bytes,
                                           uint8_t front[CHANNEL_FRONT_BYTES_MAX], size_t *front_bytes);
 
+/* CHECK the invariants that open channel.c. For tests and the simulator, at each transition. */
+void channel_check(const struct channel *channel);
+
 /* Bytes on the link of a message with these lengths. */
 static inline size_t channel_record_bytes(size_t header_bytes, size_t body_bytes)
 {

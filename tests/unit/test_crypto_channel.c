@@ -82,6 +82,7 @@ static void end_feed(struct end *end, const uint8_t *data, size_t bytes, size_t 
         struct channel_event event;
         do {
             end->status = channel_input(end->channel, &at, &left, &event);
+            channel_check(end->channel);
             if (end->status != STATUS_OK) {
                 break;
             }

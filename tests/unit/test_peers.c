@@ -122,17 +122,23 @@ static enum status take_message(void *context, unsigned peer, unsigned lane, con
 
 static void link_up(void *context, unsigned node, unsigned peer, unsigned lane)
 {
-    peers_link_up(((struct cluster *)context)->nodes[node].peers, peer, lane);
+    struct peers *peers = ((struct cluster *)context)->nodes[node].peers;
+    peers_link_up(peers, peer, lane);
+    peers_check(peers);
 }
 
 static void link_data(void *context, unsigned node, unsigned peer, unsigned lane, const void *data, size_t bytes)
 {
-    peers_link_data(((struct cluster *)context)->nodes[node].peers, peer, lane, data, bytes);
+    struct peers *peers = ((struct cluster *)context)->nodes[node].peers;
+    peers_link_data(peers, peer, lane, data, bytes);
+    peers_check(peers);
 }
 
 static void link_down(void *context, unsigned node, unsigned peer, unsigned lane)
 {
-    peers_link_down(((struct cluster *)context)->nodes[node].peers, peer, lane);
+    struct peers *peers = ((struct cluster *)context)->nodes[node].peers;
+    peers_link_down(peers, peer, lane);
+    peers_check(peers);
 }
 
 /* --- the cluster --- */
@@ -240,6 +246,7 @@ static void cluster_run(struct cluster *cluster, uint64_t ns, uint64_t step_ns)
         cluster_settle(cluster);
         for (unsigned number = 1; number <= NODES; number++) {
             peers_tick(cluster->nodes[number].peers, cluster->nodes[number].fake.now_ns);
+            peers_check(cluster->nodes[number].peers);
         }
         cluster_settle(cluster);
     }
