@@ -13,7 +13,7 @@ static struct {
     char bytes[MANAGEMENT_LINE_BYTES_MAX];
     size_t length;
     enum status refusal;
-} line;
+} gathered;
 
 struct answer {
     char text[MANAGEMENT_ANSWER_BYTES_MAX];
@@ -49,17 +49,17 @@ static void line_end(struct node *node)
     static struct answer answer;
     answer.length = 0;
     answer.overflow = false;
-    if (line.refusal == STATUS_OK) {
-        line.bytes[line.length] = '\0';
-        node_management_line(node, line.bytes, line.length, answer_line, &answer);
+    if (gathered.refusal == STATUS_OK) {
+        gathered.bytes[gathered.length] = '\0';
+        node_management_line(node, gathered.bytes, gathered.length, answer_line, &answer);
         if (answer.overflow) {
             answer_error(&answer, STATUS_FULL);
         }
     } else {
-        answer_error(&answer, line.refusal);
+        answer_error(&answer, gathered.refusal);
     }
-    line.length = 0;
-    line.refusal = STATUS_OK;
+    gathered.length = 0;
+    gathered.refusal = STATUS_OK;
     enum status status = serial_management_send(answer.text, answer.length);
     CHECK(status == STATUS_OK); /* management_poll saw to the room */
 }
@@ -67,11 +67,11 @@ static void line_end(struct node *node)
 static void line_add(char byte)
 {
     if (byte < ' ' || byte > '~') {
-        line.refusal = STATUS_INVALID;
-    } else if (line.length == sizeof line.bytes - 1) {
-        line.refusal = STATUS_FULL;
-    } else if (line.refusal == STATUS_OK) {
-        line.bytes[line.length++] = byte;
+        gathered.refusal = STATUS_INVALID;
+    } else if (gathered.length == sizeof gathered.bytes - 1) {
+        gathered.refusal = STATUS_FULL;
+    } else if (gathered.refusal == STATUS_OK) {
+        gathered.bytes[gathered.length++] = byte;
     }
 }
 
