@@ -16,6 +16,33 @@ enum {
     APPEND_BYTES_MAX = 256 * 1024,
     /* Entries between the checkpoint and the end of the log; the library keeps index and term of each. */
     LOG_ENTRIES_MAX = 65536,
+    /* Of them, how many submissions must leave for barriers and changes of members. */
+    LOG_ENTRIES_RESERVE = 1024,
+    /* One write of the log: as large as a request may be, so that a group commit of small epochs is one request. */
+    LOG_BATCH_BYTES_MAX = MACHINE_REQUEST_BYTES_MAX,
+    /* Writes of one group commit; the next one waits for the flush. */
+    LOG_BATCHES_MAX = 4,
+    /* Disk and memory that submissions leave for barriers and changes of members. */
+    LOG_RESERVE_BYTES = 1 << 20,
+    /* Quiet time after which a marker record covers the last entry. */
+    LOG_MARKER_MS = 200,
+    /* The smallest log region: format of the disk (include/disk_format.h). */
+    LOG_REGION_BYTES_MIN = 16 << 20,
+    LOG_REGION_BYTES_MAX = 128 << 20,
+
+    /* Entries under way to one follower before it acknowledges: the parts of one of the largest epochs. */
+    GROUP_INFLIGHT_ENTRIES_MAX = 72,
+    /* Messages of the library that wait for room on a link, for each peer. Past it they are dropped, as a network may. */
+    GROUP_QUEUE_MAX = 128,
+    /* One step of applying, so that a heartbeat is not late. */
+    GROUP_APPLY_ENTRIES_MAX = 32,
+    GROUP_APPLY_BYTES_MAX = 512 * 1024,
+    /* Heap of the raft library: index and term records, progress, messages; and, at start, 40 bytes for each entry of the log. */
+    RAFT_HEAP_BYTES_MAX = 8 << 20,
+    /* After this a leader believes that a follower's snapshot is lost; what is on its way is announced again. */
+    GROUP_INSTALL_TIMEOUT_MS = 5000,
+    /* Terms and indexes of peers above this are not believed: nothing counts that far. */
+    GROUP_NUMBER_BITS = 56,
 
     /* Peers. What may wait for a link with room, for each peer and lane: three of the largest messages and many small ones. */
     PEERS_QUEUE_BYTES = 1 << 20,
@@ -33,6 +60,10 @@ enum {
     PEERS_RETRY_US = 1000,
 };
 
+static_assert((int)LOG_RESERVE_BYTES * 4 <= (int)LOG_REGION_BYTES_MIN, "the reserve leaves most of the region");
+static_assert((int)ENTRY_BODY_BYTES_MAX + 2 * (int)MACHINE_BLOCK_BYTES <= (int)LOG_BATCH_BYTES_MAX, "an entry fits one write");
+static_assert((int)ENTRY_BODY_BYTES_MAX <= (int)APPEND_BYTES_MAX, "an entry fits one message");
+static_assert((int)APPEND_ENTRIES_MAX * 112 + 64 <= (int)CHANNEL_HEADER_BYTES_MAX - 1, "descriptions of a message's entries fit its header");
 static_assert((int)PEERS_QUEUE_BYTES >= 3 * (int)CHANNEL_RECORD_BYTES_MAX, "the queue holds what it says");
 static_assert((int)APPEND_BYTES_MAX <= (int)CHANNEL_BODY_BYTES_MAX, "a batch of entries is one message's body");
 static_assert(3 * PEERS_KEEPALIVE_RAFT_PERCENT <= PEERS_SILENCE_RAFT_PERCENT, "two lost keepalives are not silence");

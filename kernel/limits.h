@@ -4,6 +4,7 @@
 
 #include <assert.h>
 
+#include "include/abi.h"
 #include "include/management.h"
 
 enum {

@@ -519,7 +519,10 @@ uint64_t node_deadline_ns(const struct node *node)
     deadline = earlier(deadline, catchup_deadline_ns(node->catchup));
     deadline = earlier(deadline, world_deadline_ns(node->world));
     deadline = earlier(deadline, node_move_deadline_ns(node));
-    return earlier(deadline, store_deadline_ns(node->store));
+    if (store_poked(node->store)) {
+        deadline = 0;
+    }
+    return deadline;
 }
 
 bool node_majority(const struct node *node)

@@ -1,0 +1,229 @@
+/* What is committed, in order; the beginning of our leadership; checkpoints and the cutting of the log. */
+#include "consensus/group_internal.h"
+
+#include <string.h>
+
+enum { APPLY_RETRY_NS = 1000000 };
+
+/* Our own copy of the log cannot be read back: the incarnation has ended. */
+static void log_is_bad(struct group *group, uint64_t index, enum status status)
+{
+    group_say(group, LOG_ERROR, "log: entry %llu, which is committed, cannot be read back (%s)%s", (unsigned long long)index, status_sentence(status),
+              status == STATUS_CORRUPT ? "; this node joins anew" : "; this node stands aside until it is started again");
+    if (status == STATUS_CORRUPT) {
+        group_give_up(group);
+    } else {
+        group->disk_failed = true;
+        group_stop(group);
+    }
+}
+
+/* -- applying -- */
+
+static void apply_change(struct group *group, uint64_t index, const struct log_view *view)
+{
+    enum status status = members_decode(view->body, view->body_bytes, group->members, &group->member_count);
+    CHECK(status == STATUS_OK); /* checked before it entered the log */
+    group->configuration_index = index;
+    struct raft_event event = {.type = RAFT_CONFIGURATION, .configuration = {.index = index}};
+    group_configuration_make(group->members, group->member_count, &event.configuration.conf);
+    int error = group_step(group, &event);
+    CHECK(error == 0);
+    group->membership.retry_ns = 0;
+}
+
+/* Apply the next entry. False: it must be offered again later, or the group has stopped. */
+static bool apply_next(struct group *group, size_t *bytes)
+{
+    uint64_t index = group->applied_index + 1;
+    struct log_view view;
+    enum status status = log_read(group->log, index, group->apply_scratch, &view);
+    if (status != STATUS_OK) {
+        log_is_bad(group, index, status);
+        return false;
+    }
+    const struct group_ops *ops = &group->config.ops;
+    switch (view.type) {
+    case LOG_COMMAND: {
+        bool own = group->led && view.term == raft_current_term(&group->raft);
+        if (ops->apply(ops->context, index, view.term, own, &view.entry, view.body) == STATUS_BUSY) {
+            group->apply_busy = true;
+            group->apply_retry_ns = group_now_ns(group) + APPLY_RETRY_NS;
+            return false;
+        }
+        break;
+    }
+    case LOG_BARRIER:
+        ops->discard_parts(ops->context);
+        break;
+    case LOG_CHANGE:
+        apply_change(group, index, &view);
+        break;
+    }
+    *bytes += view.body_bytes;
+    group->applied_index = index;
+    group->applied_term = view.term;
+    return true;
+}
+
+static void maybe_lead(struct group *group)
+{
+    if (group_is_leader(group) && !group->led && group->barrier_index != 0 && group->applied_index >= group->barrier_index) {
+        group->led = true;
+        group->config.ops.lead(group->config.ops.context, raft_current_term(&group->raft));
+    }
+}
+
+bool group_apply_pending(const struct group *group)
+{
+    return group->applied_index < raft_commit_index(&group->raft);
+}
+
+void group_apply_committed(struct group *group)
+{
+    size_t bytes = 0;
+    if (group->apply_busy && group_now_ns(group) < group->apply_retry_ns) {
+        return;
+    }
+    group->apply_busy = false;
+    for (unsigned i = 0; i < GROUP_APPLY_ENTRIES_MAX && bytes < GROUP_APPLY_BYTES_MAX && group_apply_pending(group); i++) {
+        if (!apply_next(group, &bytes)) {
+            return;
+        }
+        maybe_lead(group);
+    }
+}
+
+void group_applied(const struct group *group, uint64_t *index, uint64_t *term, uint64_t *configuration_index, struct disk_member *members, uint32_t *count)
+{
+    *index = group->applied_index;
+    *term = group->applied_term;
+    *configuration_index = group->configuration_index;
+    memcpy(members, group->members, group->member_count * sizeof *members);
+    *count = group->member_count;
+}
+
+/* -- checkpoints -- */
+
+void group_checkpoint_done(struct group *group, uint64_t index, uint64_t term)
+{
+    if (!group_running(group) || index <= group->raft.trail.snapshot.index) {
+        return;
+    }
+    group->checkpoint_index = index;
+    group->checkpoint_term = term;
+    group->poked = true;
+}
+
+void group_hold_log(struct group *group, uint64_t index)
+{
+    group->hold_index = index;
+    group->poked = true;
+}
+
+/* The first entry that stays when the log is cut behind a checkpoint at `checkpoint`: what followers that lag a little may still want, as long as
+ * the region is not short of space; and what a transfer holds, as long as that leaves half of the region. */
+static uint64_t first_to_keep(const struct group *group, uint64_t checkpoint)
+{
+    const struct log *log = group->log;
+    uint64_t quarter = log_region_bytes(log) / 4, keep = checkpoint + 1, bytes = 0;
+    uint64_t least = group->hold_index != 0 && group->hold_index < keep ? group->hold_index : keep;
+    while (keep > log_first_index(log)) {
+        uint64_t bound = keep > least ? 2 * quarter : quarter;
+        bytes += (uint64_t)log_body_bytes(log, keep - 1) + 2 * sizeof(struct log_record);
+        if (bytes > bound || checkpoint + 1 - keep >= LOG_ENTRIES_MAX / 4) {
+            break;
+        }
+        keep--;
+    }
+    return keep;
+}
+
+static void take_snapshot(struct group *group)
+{
+    uint64_t index = group->checkpoint_index;
+    if (index > log_persisted(group->log) || index > group->applied_index) {
+        return; /* the library may not be told of a snapshot beyond what is persisted */
+    }
+    group->checkpoint_index = 0;
+    if (index <= group->raft.trail.snapshot.index || index < log_first_index(group->log)) {
+        return;
+    }
+    CHECK(log_term_of(group->log, index) == group->checkpoint_term);
+    uint64_t keep = first_to_keep(group, index);
+    struct raft_event event = {.type = RAFT_SNAPSHOT,
+                               .snapshot = {.metadata = {.index = index, .term = group->checkpoint_term, .configuration_index = group->configuration_index},
+                                            .trailing = (unsigned)(index + 1 - keep)}};
+    group_configuration_make(group->members, group->member_count, &event.snapshot.metadata.configuration);
+    int error = group_step(group, &event);
+    CHECK(error == 0);
+    log_cut(group->log, group->raft.trail.offset);
+}
+
+static bool checkpoint_wanted(const struct group *group)
+{
+    const struct log *log = group->log;
+    uint64_t entries = log_last_index(log) - (log_first_index(log) - 1);
+    return log_used_bytes(log) > log_region_bytes(log) / 2 || entries > LOG_ENTRIES_MAX / 2;
+}
+
+void group_checkpoint_tick(struct group *group)
+{
+    if (group->checkpoint_index != 0) {
+        take_snapshot(group);
+    }
+    if (checkpoint_wanted(group) && group->applied_index > group->raft.trail.snapshot.index && group->checkpoint_index == 0) {
+        group->config.ops.want_checkpoint(group->config.ops.context);
+    }
+}
+
+void group_snapshot_describe(const struct group *group, struct group_snapshot *out)
+{
+    memset(out, 0, sizeof *out);
+    out->leader_id = group->raft_id;
+    out->term = raft_current_term(&group->raft);
+    out->last_index = group->applied_index;
+    out->last_term = group->applied_term;
+    out->configuration_index = group->configuration_index;
+    out->member_count = group->member_count;
+    memcpy(out->members, group->members, sizeof out->members);
+}
+
+/* -- a checkpoint of a peer -- */
+
+enum status group_install(struct group *group, const struct group_snapshot *snapshot)
+{
+    if (snapshot->last_index == 0 || snapshot->last_term == 0 || snapshot->configuration_index == 0 ||
+        snapshot->configuration_index > snapshot->last_index || !members_valid(snapshot->members, snapshot->member_count)) {
+        return STATUS_INVALID;
+    }
+    if (!group_running(group) || group_is_leader(group)) {
+        return STATUS_REFUSED;
+    }
+    uint64_t index = snapshot->last_index;
+    if (index + 1 < log_first_index(group->log)) {
+        return STATUS_STALE;
+    }
+    raft_close(&group->raft, NULL);
+    group->library_open = false;
+    group_queues_clear(group);
+    if (log_term_of(group->log, index) == snapshot->last_term && index <= log_persisted(group->log)) {
+        log_cut(group->log, index);
+    } else {
+        log_restart(group->log, index, snapshot->last_term);
+    }
+    if (vote_term(group->vote) < snapshot->last_term) {
+        vote_set(group->vote, snapshot->last_term, 0);
+    }
+    group->start = *snapshot;
+    group->joining = false;
+    group->checkpoint_index = 0;
+    group->applied_index = index;
+    group->applied_term = snapshot->last_term;
+    group->configuration_index = snapshot->configuration_index;
+    group->member_count = snapshot->member_count;
+    memcpy(group->members, snapshot->members, sizeof group->members);
+    group->apply_busy = false;
+    group_open_library(group);
+    return STATUS_OK;
+}

@@ -1,0 +1,170 @@
+/* Inside of consensus/group: shared by its files.
+ *
+ *   group.c          life: create, start, stop, tick, facts
+ *   group_step.c     the only caller of raft_step; what an update asks for
+ *   group_send.c     messages on their way out
+ *   group_receive.c  hellos and messages on their way in
+ *   group_apply.c    what is committed; checkpoints
+ *   membership.c     who belongs to the group */
+#ifndef EIDOLON_CONSENSUS_GROUP_INTERNAL_H
+#define EIDOLON_CONSENSUS_GROUP_INTERNAL_H
+
+#include <raft.h>
+
+#include "consensus/group.h"
+#include "consensus/log.h"
+#include "consensus/message.h"
+#include "consensus/vote.h"
+#include "include/check.h"
+
+enum { GROUP_HELLO_JOINING = 1 }; /* in peers_hello.flags */
+enum { GROUP_ADDRESS_BYTES = 20 };
+
+enum group_phase {
+    GROUP_OFF,       /* not started, failed, or removed */
+    GROUP_STARTING,  /* the boot number is on its way to the disk */
+    GROUP_RUNNING,
+};
+
+/* A message of the library that waits: for the vote to be durable, for room on the link. Entries are read from the log when it leaves. */
+struct group_outgoing {
+    enum message_type type;
+    union {
+        struct message_front front;
+        struct message_append append; /* count: entries still to be sent */
+        struct message_append_result append_result;
+        struct message_vote vote;
+        struct message_vote_result vote_result;
+        struct message_timeout_now timeout_now;
+        struct message_removed removed;
+    };
+};
+
+struct group_peer {
+    bool up;
+    uint64_t raft_id;
+    char address[GROUP_ADDRESS_BYTES];
+    struct peers_hello hello;
+    bool snapshot_wanted;
+    uint64_t removed_told_ns;
+    uint32_t queue_front, queue_count;
+    struct group_outgoing queue[GROUP_QUEUE_MAX];
+};
+
+/* Where the entries of a step in progress come from. */
+struct group_incoming {
+    uint64_t first_index;
+    uint32_t count;
+    const struct message_entry *entries;
+    const uint8_t *bodies[APPEND_ENTRIES_MAX];
+};
+
+struct membership {
+    uint64_t retry_ns;
+};
+
+struct group {
+    struct group_config config;
+    struct log *log;
+    struct vote *vote;
+    enum group_phase phase;
+    bool library_open;
+    struct raft raft;
+    uint64_t time_ms;               /* given to the library last */
+
+    uint64_t raft_id;
+    char address[GROUP_ADDRESS_BYTES];
+    uint8_t cluster_id[16];
+    bool joining;
+    bool removed;                   /* ops.removed is to be called */
+    bool disk_failed;
+    bool poked;
+
+    /* The checkpoint that the library was or will be started from. */
+    struct group_snapshot start;
+
+    uint64_t applied_index, applied_term;
+    uint64_t configuration_index;   /* of what is applied */
+    struct disk_member members[DISK_MEMBERS_MAX];
+    uint32_t member_count;
+    bool apply_busy;
+    uint64_t apply_retry_ns;
+
+    bool was_leader;                /* as of the last step */
+    bool led;                       /* ops.lead was called, ops.lost not yet */
+    uint64_t barrier_index;         /* of our leadership */
+
+    uint64_t checkpoint_index, checkpoint_term; /* durable, not yet given to the library; 0: none */
+    uint64_t hold_index;
+
+    uint64_t leader_heard_ns;
+    struct membership membership;
+    struct group_incoming incoming;
+    struct group_peer peers[MACHINE_PEERS_MAX + 1];
+    struct raft_entry library_entries[APPEND_ENTRIES_MAX];
+    struct message message;         /* being decoded or encoded */
+    uint8_t header[PEERS_HEADER_BYTES_MAX];
+    uint8_t *apply_scratch;         /* ENTRY_BODY_BYTES_MAX */
+    uint8_t *send_scratch;          /* APPEND_BYTES_MAX + ENTRY_BODY_BYTES_MAX */
+};
+
+static inline uint64_t group_now_ns(const struct group *group)
+{
+    return group->config.machine->now_ns(group->config.machine->context);
+}
+static inline struct peers *group_peers(const struct group *group)
+{
+    return group->config.peers;
+}
+static inline bool group_running(const struct group *group)
+{
+    return group->phase == GROUP_RUNNING;
+}
+void group_say(const struct group *group, enum log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* -- group.c -- */
+/* Close the library; nothing is sent or received until group_start. */
+void group_stop(struct group *group);
+/* This incarnation has ended: stop, and tell the node with the next tick. */
+void group_give_up(struct group *group);
+void group_address_of(uint64_t raft_id, char address[GROUP_ADDRESS_BYTES]);
+
+/* -- group_step.c -- */
+/* Start the library from group->start and the log behind it. */
+void group_open_library(struct group *group);
+/* Give one event to the library and do what it asks for. Returns the library's error. */
+int group_step(struct group *group, struct raft_event *event);
+void group_step_timeouts(struct group *group);
+void group_step_persisted(struct group *group);
+/* Append one entry as leader; `body` as it stands in the log. */
+MUST_CHECK enum status group_submit_entry(struct group *group, const struct message_entry *entry, const uint8_t *body, uint64_t *index);
+/* A list of members as the library has it; closed by the library or with raft_configuration_close. */
+void group_configuration_make(const struct disk_member *members, uint32_t count, struct raft_configuration *out);
+bool group_is_leader(const struct group *group);
+
+/* -- group_send.c -- */
+void group_enqueue(struct group *group, const struct raft_message *message);
+void group_enqueue_removed(struct group *group, unsigned node);
+void group_queues_clear(struct group *group);
+/* Send what can be sent. */
+void group_pump(struct group *group);
+bool group_pump_waits(const struct group *group);
+
+/* -- group_apply.c -- */
+void group_apply_committed(struct group *group);
+bool group_apply_pending(const struct group *group);
+/* Own checkpoints to the library, cutting the log, asking for the next checkpoint. */
+void group_checkpoint_tick(struct group *group);
+
+/* -- membership.c -- */
+void membership_tick(struct group *group);
+uint64_t membership_deadline_ns(const struct group *group);
+const struct raft_server *membership_find(const struct group *group, uint64_t raft_id);
+/* Does the library's newest configuration have an id of `node`? Returns the best (voter first), or NULL. */
+const struct raft_server *membership_find_node(const struct group *group, unsigned node);
+/* Is `raft_id`, which is in term `term`, certainly no member: do we lead, and is our configuration the newest there is? */
+bool membership_certainly_removed(const struct group *group, uint64_t raft_id, uint64_t term);
+/* Evidence of what members acknowledged. */
+void membership_note_evidence(struct group *group, uint64_t raft_id, uint64_t boot_number, uint64_t match_index);
+
+#endif

@@ -1,0 +1,286 @@
+/* Driving the library: event in, update out. Order of what an update asks for: term and vote are handed to the vote slots, entries to the log, messages to
+ * the queues; messages leave only while the vote is durable, the log is written only while it is. So nothing that depends on a vote overtakes it. */
+#include "consensus/group_internal.h"
+
+#include <string.h>
+
+
+/* The library wants a batch that is not NULL for entries that have no content for it; it never looks inside. */
+static uint64_t no_content;
+
+bool group_is_leader(const struct group *group)
+{
+    return group->library_open && group->raft.state == RAFT_LEADER;
+}
+
+/* -- configurations -- */
+
+void group_configuration_make(const struct disk_member *members, uint32_t count, struct raft_configuration *out)
+{
+    raft_configuration_init(out);
+    for (uint32_t i = 0; i < count; i++) {
+        char address[GROUP_ADDRESS_BYTES];
+        group_address_of(members[i].raft_id, address);
+        int error = raft_configuration_add(out, members[i].raft_id, address, (int)members[i].role);
+        CHECK(error == 0); /* the list is valid, and the heap is sized for it */
+    }
+}
+
+/* Encode a change of members as the library has it, into a block of its heap. */
+static void encode_change(const uint8_t *body, uint32_t bytes, struct raft_buffer *out)
+{
+    struct disk_member members[DISK_MEMBERS_MAX];
+    uint32_t count = 0;
+    enum status status = members_decode(body, bytes, members, &count);
+    CHECK(status == STATUS_OK); /* checked before it came here */
+    struct raft_configuration configuration;
+    group_configuration_make(members, count, &configuration);
+    int error = raft_configuration_encode(&configuration, out);
+    CHECK(error == 0);
+    raft_configuration_close(&configuration);
+}
+
+/* -- what an update asks for -- */
+
+static void leadership_changed(struct group *group)
+{
+    bool leader = group->raft.state == RAFT_LEADER;
+    if (group->was_leader && !leader) {
+        group_say(group, LOG_INFO, "raft: no longer leads, term %llu", (unsigned long long)group->raft.current_term);
+        group->was_leader = false;
+        if (group->led) {
+            group->led = false;
+            group->config.ops.lost(group->config.ops.context);
+        }
+    } else if (!group->was_leader && leader) {
+        group_say(group, LOG_INFO, "raft: leads term %llu", (unsigned long long)group->raft.current_term);
+        group->was_leader = true;
+        group->barrier_index = 0;
+        group->membership.retry_ns = 0;
+    }
+}
+
+static void append_entries(struct group *group, const struct raft_update *update)
+{
+    const struct group_incoming *incoming = &group->incoming;
+    for (unsigned i = 0; i < update->entries.n; i++) {
+        uint64_t index = update->entries.index + i;
+        const struct raft_entry *entry = &update->entries.batch[i];
+        enum status status = STATUS_OK;
+        if (incoming->count > 0) {
+            CHECK(index >= incoming->first_index);
+            CHECK(index < incoming->first_index + incoming->count);
+            const struct message_entry *source = &incoming->entries[index - incoming->first_index];
+            status = log_append(group->log, index, source->term, (enum log_type)source->type, &source->entry,
+                                incoming->bodies[index - incoming->first_index], source->body_bytes);
+        } else {
+            CHECK(entry->type == RAFT_BARRIER); /* the library's own: our leadership begins */
+            group->barrier_index = index;
+            status = log_append(group->log, index, entry->term, LOG_BARRIER, NULL, NULL, 0);
+        }
+        CHECK(status == STATUS_OK); /* there was room, and a reserve for barriers */
+    }
+    void *batch = update->entries.batch[0].batch;
+    if (batch != &no_content) {
+        raft_free(batch);
+    }
+}
+
+int group_step(struct group *group, struct raft_event *event)
+{
+    CHECK(group->library_open);
+    uint64_t now_ms = group_now_ns(group) / 1000000u;
+    group->time_ms = now_ms > group->time_ms ? now_ms : group->time_ms;
+    event->time = group->time_ms;
+    event->capacity = 0;
+    struct raft_update update;
+    memset(&update, 0, sizeof update);
+    int error = raft_step(&group->raft, event, &update);
+    CHECK((update.flags & (RAFT_UPDATE_SNAPSHOT)) == 0); /* InstallSnapshot is never given to it */
+    group->poked = true;
+    /* A step that fails may have raised the term before. */
+    if ((update.flags & ((RAFT_UPDATE_CURRENT_TERM) | (RAFT_UPDATE_VOTED_FOR))) != 0) {
+        vote_set(group->vote, raft_current_term(&group->raft), raft_voted_for(&group->raft));
+    }
+    if ((update.flags & (RAFT_UPDATE_STATE)) != 0) {
+        leadership_changed(group);
+    }
+    if (error != 0) {
+        return error;
+    }
+    if ((update.flags & (RAFT_UPDATE_ENTRIES)) != 0) {
+        append_entries(group, &update);
+    }
+    if ((update.flags & (RAFT_UPDATE_MESSAGES)) != 0) {
+        for (unsigned i = 0; i < update.messages.n; i++) {
+            group_enqueue(group, &update.messages.batch[i]);
+        }
+    }
+    return 0;
+}
+
+/* -- events of our own -- */
+
+static uint32_t make_start_entries(struct group *group, struct raft_entry **out)
+{
+    uint64_t count = log_last_index(group->log) - group->start.last_index;
+    *out = NULL;
+    if (count == 0) {
+        return 0;
+    }
+    struct raft_entry *entries = raft_malloc(count * sizeof *entries);
+    CHECK(entries != NULL); /* RAFT_HEAP_BYTES_MAX has room for LOG_ENTRIES_MAX of them */
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t index = group->start.last_index + 1 + i;
+        entries[i] = (struct raft_entry){
+            .term = log_term_of(group->log, index), .type = (enum raft_entry_type)log_type_of(group->log, index), .batch = &no_content};
+        if (entries[i].type == RAFT_CHANGE) {
+            struct log_view view;
+            enum status status = log_read(group->log, index, group->apply_scratch, &view);
+            CHECK(status == STATUS_OK); /* group_start has read it */
+            encode_change(view.body, view.body_bytes, &entries[i].buf);
+        }
+    }
+    *out = entries;
+    return (uint32_t)count;
+}
+
+void group_open_library(struct group *group)
+{
+    const struct boot_config *boot = group->config.boot;
+    uint32_t seed = 0;
+    group->config.machine->entropy(group->config.machine->context, &seed, sizeof seed);
+    int error = raft_init(&group->raft, NULL, NULL, group->raft_id, group->address);
+    CHECK(error == 0);
+    group->raft.tracer = NULL;
+    raft_seed(&group->raft, seed);
+    raft_set_election_timeout(&group->raft, boot->election_timeout_ms);
+    raft_set_heartbeat_timeout(&group->raft, boot->heartbeat_ms);
+    raft_set_install_snapshot_timeout(&group->raft, GROUP_INSTALL_TIMEOUT_MS);
+    raft_set_max_inflight_entries(&group->raft, GROUP_INFLIGHT_ENTRIES_MAX);
+    raft_set_pre_vote(&group->raft, true);
+    raft_set_capacity_threshold(&group->raft, 0);
+    group->library_open = true;
+    group->was_leader = group->led = false;
+
+    const struct group_snapshot *start = &group->start;
+    struct raft_snapshot_metadata metadata = {
+        .index = start->last_index, .term = start->last_term, .configuration_index = start->configuration_index};
+    if (start->last_index > 0) {
+        group_configuration_make(start->members, start->member_count, &metadata.configuration);
+    }
+    struct raft_entry *entries = NULL;
+    uint32_t count = make_start_entries(group, &entries);
+    struct raft_event event = {
+        .type = RAFT_START,
+        .start = {.term = vote_term(group->vote),
+                  .voted_for = vote_voted_for(group->vote),
+                  .metadata = start->last_index > 0 ? &metadata : NULL,
+                  .start_index = start->last_index + 1,
+                  .entries = entries,
+                  .n_entries = count},
+    };
+    group->incoming.count = 0;
+    error = group_step(group, &event);
+    CHECK(error == 0);
+    for (uint32_t i = 0; i < count; i++) {
+        raft_free(entries[i].buf.base);
+    }
+    raft_free(entries);
+}
+
+void group_step_timeouts(struct group *group)
+{
+    enum { STEPS_MAX = 4 };
+    for (unsigned i = 0; i < STEPS_MAX && group_now_ns(group) / 1000000u >= raft_timeout(&group->raft); i++) {
+        struct raft_event event = {.type = RAFT_TIMEOUT};
+        int error = group_step(group, &event);
+        CHECK(error == 0);
+    }
+}
+
+void group_step_persisted(struct group *group)
+{
+    uint64_t index = log_persisted(group->log);
+    if (index > group->raft.last_stored) {
+        struct raft_event event = {.type = RAFT_PERSISTED_ENTRIES, .persisted_entries = {.index = index}};
+        int error = group_step(group, &event);
+        CHECK(error == 0);
+    }
+}
+
+/* -- the leader -- */
+
+enum status group_submit_entry(struct group *group, const struct message_entry *entry, const uint8_t *body, uint64_t *index)
+{
+    struct raft_entry submitted = {.term = group->raft.current_term, .type = (enum raft_entry_type)entry->type, .batch = &no_content};
+    if (entry->type == LOG_CHANGE) {
+        encode_change(body, entry->body_bytes, &submitted.buf);
+        submitted.batch = submitted.buf.base;
+    }
+    uint64_t at = log_last_index(group->log) + 1;
+    group->incoming.first_index = at;
+    group->incoming.count = 1;
+    group->incoming.entries = entry;
+    group->incoming.bodies[0] = body;
+    struct raft_event event = {.type = RAFT_SUBMIT, .submit = {.entries = &submitted, .n = 1}};
+    int error = group_step(group, &event);
+    group->incoming.count = 0;
+    if (error != 0) {
+        if (submitted.batch != &no_content) {
+            raft_free(submitted.batch);
+        }
+        CHECK(error == RAFT_NOTLEADER || error == RAFT_CANTCHANGE);
+        return STATUS_BUSY;
+    }
+    CHECK(log_last_index(group->log) == at);
+    *index = at;
+    return STATUS_OK;
+}
+
+enum status group_submit(struct group *group, const struct group_entry *entry, const uint8_t *body, uint64_t *index)
+{
+    if (!group_running(group) || !group->led) {
+        return STATUS_NOT_LEADER;
+    }
+    if (raft_transferee(&group->raft) != 0) {
+        return STATUS_BUSY;
+    }
+    CHECK(entry->bytes <= ENTRY_BODY_BYTES_MAX);
+    if (!log_room(group->log, 1, entry->bytes, false)) {
+        return STATUS_FULL;
+    }
+    struct message_entry described = {.term = group->raft.current_term, .type = LOG_COMMAND, .body_bytes = entry->bytes, .entry = *entry};
+    enum status status = group_submit_entry(group, &described, body, index);
+    group_pump(group);
+    return status;
+}
+
+bool group_room(const struct group *group, uint32_t entries, size_t bytes)
+{
+    return group_running(group) && group->led && raft_transferee(&group->raft) == 0 && log_room(group->log, entries, bytes, false);
+}
+
+enum status group_transfer(struct group *group, unsigned node)
+{
+    if (!group_running(group) || !group->led) {
+        return STATUS_NOT_LEADER;
+    }
+    if (raft_transferee(&group->raft) != 0) {
+        return STATUS_BUSY;
+    }
+    const struct raft_server *server = membership_find_node(group, node);
+    if (server == NULL || server->role != RAFT_VOTER || server->id == group->raft_id) {
+        return STATUS_NOT_FOUND;
+    }
+    struct raft_event event = {.type = RAFT_TRANSFER, .transfer = {.server_id = server->id}};
+    int error = group_step(group, &event);
+    CHECK(error == 0);
+    group_pump(group);
+    return STATUS_OK;
+}
+
+bool group_transferring(const struct group *group)
+{
+    return group_is_leader(group) && raft_transferee(&group->raft) != 0;
+}

@@ -1,0 +1,121 @@
+/* The Raft log on disk, in a fixed region used as a ring.
+ *
+ * Owns: the log region, the index of the entries in it, recent bodies in memory. Promises: log_persisted() never names an entry that a flush does not
+ * cover; entries are written in order, and while a flush is outstanding later ones coalesce into the next write (group commit); a write never
+ * touches a block of an earlier one, so a torn write damages nothing that was flushed. What was flushed and is bad at the next start is
+ * CORRUPT, never a shorter log. Everything is bounded (consensus/limits.h). Called by consensus/group, from the event loop only.
+ *
+ * Format. The region is a sequence of *batches*, each one write: whole blocks, starting with a struct log_batch, then its records one after the other, then
+ * zeros. A batch does not wrap; one that does not fit before the end of the region starts at its beginning. Batches are found by
+ * reading the whole region; their order is that of `sequence`, which grows by at least one with each and is never used twice by an incarnation.
+ *   flushed   the highest sequence known durable when this one was written: what it names, and all before it down to `live`, must be there.
+ *   previous  sequence of the batch before it, 0 for the first: after a torn tail was cut, sequences go on above all that were seen.
+ *   live      batches below it are needed no more (a durable checkpoint covers them, or the log was restarted).
+ *   before    the last index in the log before this batch's records: if the checkpoint is not below it, nothing earlier is needed.
+ * A record whose index is not above the last replaces that entry and drops all behind it (truncation). A batch without records is a marker: written
+ * when the log goes quiet, so that the last entry is covered by a `flushed`. */
+#ifndef EIDOLON_CONSENSUS_LOG_H
+#define EIDOLON_CONSENSUS_LOG_H
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "consensus/group.h"
+#include "consensus/limits.h"
+#include "include/machine.h"
+#include "include/status.h"
+
+#define LOG_BATCH_MAGIC 0x474f4c424e444945ull  /* "EIDNBLOG" */
+#define LOG_RECORD_MAGIC 0x434552444e444945ull /* "EIDNDREC" */
+#define LOG_VERSION 1u
+
+struct log_batch {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t bytes;          /* of the batch, whole blocks */
+    uint64_t raft_id;        /* another incarnation's batch is none */
+    uint64_t sequence;
+    uint64_t previous;
+    uint64_t flushed;
+    uint64_t live;
+    uint64_t before;
+    uint32_t records;
+    uint32_t used;           /* bytes of header and records */
+    uint64_t checksum;       /* hash64(LOG_BATCH_MAGIC, [0, used) with this field 0) */
+};
+
+/* Numbers are those of the raft library. */
+enum log_type { LOG_COMMAND = 1, LOG_BARRIER = 2, LOG_CHANGE = 3 };
+
+struct log_record {
+    uint64_t magic;
+    uint64_t index;
+    uint64_t term;
+    uint32_t type;           /* enum log_type */
+    uint32_t body_bytes;     /* a multiple of 8 follows: padded with zeros */
+    struct group_entry entry; /* LOG_COMMAND; zero otherwise */
+    uint64_t body_check;     /* hash64(index, body) */
+    uint64_t checksum;       /* hash64(LOG_RECORD_MAGIC, everything before) */
+};
+
+static_assert(sizeof(struct log_batch) == 80, "log batch layout");
+static_assert(sizeof(struct log_record) == 128, "log record layout");
+
+struct log;
+
+/* An entry, as given out. */
+struct log_view {
+    uint64_t term;
+    enum log_type type;
+    struct group_entry entry;
+    const uint8_t *body;
+    uint32_t body_bytes;
+};
+
+/* Reserve memory for a region of up to `region_bytes`. NO_MEMORY: the machine has not that much. */
+MUST_CHECK enum status log_create(struct log **out, const struct machine *machine, uint64_t region_bytes);
+
+/* Recover from the region at `offset`, `bytes` long, what the incarnation `raft_id` wrote behind the checkpoint (index, term). A log that ends before the
+ * checkpoint or disagrees with it is dropped. Nothing recovered is called persisted before log_recovered_durable().
+ * BUSY: requests of a former life are under way.  CORRUPT: a durable record is bad; `reason` says which.  IO_ERROR: the disk cannot be read. */
+MUST_CHECK enum status log_open(struct log *log, uint64_t offset, uint64_t bytes, uint64_t raft_id, uint64_t index, uint64_t term, char reason[200]);
+/* A flush that was submitted after log_open has completed. */
+void log_recovered_durable(struct log *log);
+
+/* -- facts -- */
+uint64_t log_first_index(const struct log *log); /* of what can be read; last + 1 if nothing */
+uint64_t log_last_index(const struct log *log);
+uint64_t log_term_of(const struct log *log, uint64_t index); /* 0: not known; the entry before the first is known if a checkpoint gave its term */
+enum log_type log_type_of(const struct log *log, uint64_t index); /* of an entry that can be read */
+uint32_t log_body_bytes(const struct log *log, uint64_t index);
+uint64_t log_persisted(const struct log *log);   /* all entries up to here are durable */
+uint64_t log_used_bytes(const struct log *log);  /* of the region */
+uint64_t log_region_bytes(const struct log *log);
+bool log_failed(const struct log *log);          /* a write or a flush failed: nothing is written any more */
+
+/* -- writing -- */
+/* Could `entries` of `bytes` body bytes in all be appended, leaving the reserve (unless `reserve` may be used)? */
+bool log_room(const struct log *log, uint32_t entries, size_t bytes, bool use_reserve);
+/* Append an entry at `index`, at most last + 1; an index that is there drops it and all behind it first. `entry` NULL: zero. All borrowed.
+ * FULL: memory or index is exhausted (log_room would have said so); nothing was appended. */
+MUST_CHECK enum status log_append(struct log *log, uint64_t index, uint64_t term, enum log_type type, const struct group_entry *entry, const void *body,
+                                  uint32_t body_bytes);
+/* Entries up to `index` are needed no more: a durable checkpoint covers them. */
+void log_cut(struct log *log, uint64_t index);
+/* Forget all entries: a snapshot up to (index, term) takes their place. */
+void log_restart(struct log *log, uint64_t index, uint64_t term);
+/* Submit what is due, unless `hold` (a term or vote on which the entries depend is not durable yet). */
+void log_tick(struct log *log, bool hold);
+/* When log_tick is due next without a completion; UINT64_MAX: never. 0: at once. */
+uint64_t log_deadline_ns(const struct log *log);
+
+/* -- reading -- */
+/* The entry at `index`; its body is in memory until the next log_append, or read (synchronously, verified) into `scratch`, which holds
+ * ENTRY_BODY_BYTES_MAX. NOT_FOUND: not in the log.  CORRUPT, IO_ERROR: our disk is bad. */
+MUST_CHECK enum status log_read(struct log *log, uint64_t index, uint8_t *scratch, struct log_view *out);
+
+void log_check(const struct log *log);
+
+#endif

@@ -1,0 +1,308 @@
+/* Reading the log back at start.
+ *
+ *   1  read the whole region; remember each valid batch of this incarnation (its body in memory is not needed yet)
+ *   2  what must be there: from the batch that the highest `flushed` names, back along `previous`, until `live` or the checkpoint says that nothing
+ *      earlier is needed; a missing one is corruption
+ *   3  from there on forward along `previous` as far as batches are whole: the tail that was written but not known to be flushed. The rest is torn: cut
+ *   4  play the records of that chain in order, with truncations; keep what is behind the checkpoint */
+#include "consensus/log_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "include/check.h"
+#include "include/hash64.h"
+
+/* A batch that was found. They stand in the memory ring, which is not in use yet. */
+struct found {
+    uint64_t sequence, previous, before;
+    uint32_t block, bytes, records, chain; /* chain: position of the batch that follows in it, NONE */
+};
+
+enum { WINDOW_BYTES = LOG_BATCHES_MAX * LOG_BATCH_BYTES_MAX };
+#define NONE UINT32_MAX
+static_assert(sizeof(struct found) * (LOG_REGION_BYTES_MAX / LOG_BLOCK) <= LOG_MEMORY_BYTES, "all batches of a region can be remembered");
+
+struct recovery {
+    struct log *log;
+    struct found *found;
+    uint32_t count;
+    uint64_t flushed, live, sequence_max;
+    char *reason;
+};
+
+bool log_record_valid(const uint8_t *at, uint64_t left, struct log_record *out)
+{
+    if (left < sizeof *out) {
+        return false;
+    }
+    memcpy(out, at, sizeof *out);
+    return out->magic == LOG_RECORD_MAGIC && out->checksum == log_record_checksum(out) && out->body_bytes <= ENTRY_BODY_BYTES_MAX &&
+           log_record_bytes_of(out->body_bytes) <= left && out->type >= LOG_COMMAND && out->type <= LOG_CHANGE && out->term > 0 && out->index > 0 &&
+           out->body_check == hash64(out->index, at + sizeof *out, out->body_bytes);
+}
+
+/* Is there a whole batch of ours at `at`, with `left` bytes from there to the end of the region or the window? */
+static bool batch_valid(const struct log *log, uint8_t *at, uint64_t left, struct log_batch *out)
+{
+    memcpy(out, at, sizeof *out);
+    if (out->magic != LOG_BATCH_MAGIC || out->version != LOG_VERSION || out->raft_id != log->raft_id || out->bytes > left || out->bytes == 0 ||
+        out->bytes % LOG_BLOCK != 0 || out->used < sizeof *out || out->used > out->bytes) {
+        return false;
+    }
+    struct log_batch *in_place = (struct log_batch *)(void *)at;
+    in_place->checksum = 0;
+    bool whole = log_batch_checksum(in_place) == out->checksum;
+    in_place->checksum = out->checksum;
+    return whole && out->sequence > out->previous && out->sequence > out->flushed && out->sequence >= out->live && out->live > 0;
+}
+
+static enum status read_region(struct log *log, uint64_t from, uint64_t bytes)
+{
+    for (uint64_t done = 0; done < bytes; done += MACHINE_REQUEST_BYTES_MAX) {
+        uint64_t part = bytes - done < MACHINE_REQUEST_BYTES_MAX ? bytes - done : MACHINE_REQUEST_BYTES_MAX;
+        enum status status = log->machine->block_read(log->machine->context, log->offset + from + done, log->batches + done, part);
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    return STATUS_OK;
+}
+
+/* Step 1. */
+static enum status find_batches(struct recovery *recovery)
+{
+    struct log *log = recovery->log;
+    for (uint64_t window = 0; window < log->region_bytes;) {
+        uint64_t bytes = log->region_bytes - window < WINDOW_BYTES ? log->region_bytes - window : WINDOW_BYTES;
+        bool last = window + bytes == log->region_bytes;
+        enum status status = read_region(log, window, bytes);
+        if (status != STATUS_OK) {
+            snprintf(recovery->reason, 200, "log region cannot be read: %s", status_sentence(status));
+            return status;
+        }
+        uint64_t at = 0;
+        while (at < bytes && (last || bytes - at >= LOG_BATCH_BYTES_MAX)) {
+            struct log_batch batch;
+            if (!batch_valid(log, log->batches + at, bytes - at, &batch)) {
+                at += LOG_BLOCK;
+                continue;
+            }
+            recovery->found[recovery->count++] = (struct found){.sequence = batch.sequence,
+                                                                .previous = batch.previous,
+                                                                .before = batch.before,
+                                                                .block = (uint32_t)((window + at) / LOG_BLOCK),
+                                                                .bytes = batch.bytes,
+                                                                .records = batch.records,
+                                                                .chain = NONE};
+            recovery->flushed = batch.flushed > recovery->flushed ? batch.flushed : recovery->flushed;
+            recovery->live = batch.live > recovery->live ? batch.live : recovery->live;
+            recovery->sequence_max = batch.sequence > recovery->sequence_max ? batch.sequence : recovery->sequence_max;
+            at += batch.bytes;
+        }
+        window += at;
+    }
+    return STATUS_OK;
+}
+
+/* By sequence. Shell sort: in place, no recursion, and the batches are nearly in order. */
+static void sort_found(struct found *found, uint32_t count)
+{
+    uint32_t gap = 1;
+    while (gap < count / 3) {
+        gap = gap * 3 + 1;
+    }
+    for (; gap > 0; gap /= 3) {
+        for (uint32_t i = gap; i < count; i++) {
+            struct found moved = found[i];
+            uint32_t j = i;
+            for (; j >= gap && found[j - gap].sequence > moved.sequence; j -= gap) {
+                found[j] = found[j - gap];
+            }
+            found[j] = moved;
+        }
+    }
+}
+
+static uint32_t find_sequence(const struct recovery *recovery, uint64_t sequence)
+{
+    uint32_t low = 0, high = recovery->count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (recovery->found[middle].sequence < sequence) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low < recovery->count && recovery->found[low].sequence == sequence ? low : NONE;
+}
+
+/* Step 2. *first and *tip: both ends of what must be there; NONE if nothing must. */
+static enum status link_flushed(struct recovery *recovery, uint64_t checkpoint, uint32_t *first, uint32_t *tip)
+{
+    struct found *found = recovery->found;
+    *first = *tip = NONE;
+    if (recovery->flushed == 0 || recovery->flushed < recovery->live) {
+        *first = *tip = recovery->live > 0 ? find_sequence(recovery, recovery->live) : NONE;
+        return STATUS_OK;
+    }
+    uint64_t needed = recovery->flushed;
+    uint32_t next = NONE;
+    for (;;) {
+        uint32_t at = find_sequence(recovery, needed);
+        if (at == NONE) {
+            snprintf(recovery->reason, 200, "log batch %llu is missing or does not match its checksum, though batch %llu was flushed after it",
+                     (unsigned long long)needed, (unsigned long long)recovery->flushed);
+            return STATUS_CORRUPT;
+        }
+        found[at].chain = next;
+        next = at;
+        *tip = *tip == NONE ? at : *tip;
+        *first = at;
+        if (found[at].before <= checkpoint || found[at].previous < recovery->live) {
+            return STATUS_OK;
+        }
+        needed = found[at].previous;
+    }
+}
+
+/* Step 3. Two batches may follow the same one: the older was behind a torn tail that a former start cut off. */
+static uint32_t follow_tail(struct recovery *recovery, uint32_t tip)
+{
+    struct found *found = recovery->found;
+    for (;;) {
+        uint32_t next = NONE;
+        for (uint32_t i = tip + 1; i < recovery->count; i++) {
+            if (found[i].previous == found[tip].sequence) {
+                next = i;
+            }
+        }
+        found[tip].chain = next;
+        if (next == NONE) {
+            return tip;
+        }
+        tip = next;
+    }
+}
+
+static enum status gap_found(struct recovery *recovery, uint64_t index, uint64_t expected)
+{
+    snprintf(recovery->reason, 200, "log holds entry %llu where entry %llu must be", (unsigned long long)index, (unsigned long long)expected);
+    return STATUS_CORRUPT;
+}
+
+/* Take over one record, which stands `offset` bytes into `batch`. *disagrees: the log has another entry at the checkpoint. */
+static enum status play_record(struct recovery *recovery, const struct found *batch, uint32_t offset, const struct log_record *record, bool *disagrees)
+{
+    struct log *log = recovery->log;
+    if (record->index <= log->base_index) {
+        /* What stood behind an entry that is replaced is gone. */
+        log_restart(log, log->base_index, log->base_term);
+        *disagrees = record->index == log->base_index && record->term != log->base_term;
+        return STATUS_OK;
+    }
+    if (record->index > log->last + 1) {
+        return gap_found(recovery, record->index, log->last + 1);
+    }
+    if (record->index <= log->last) {
+        log_truncate(log, record->index);
+    }
+    if (record->term < log_term_of(log, log->last) || log->last - log->base_index == LOG_ENTRIES_MAX) {
+        return gap_found(recovery, record->index, log->last + 1);
+    }
+    log->last = log->staged = log->persisted = record->index;
+    log->resident_first = log->last + 1;
+    *log_slot_of(log, record->index) = (struct log_slot){.term = record->term,
+                                                         .sequence = batch->sequence,
+                                                         .block = batch->block,
+                                                         .record = offset,
+                                                         .body_bytes = record->body_bytes,
+                                                         .type = record->type};
+    return STATUS_OK;
+}
+
+/* Step 4, for one batch. */
+static enum status play_batch(struct recovery *recovery, const struct found *batch, bool *disagrees)
+{
+    struct log *log = recovery->log;
+    enum status status = read_region(log, (uint64_t)batch->block * LOG_BLOCK, batch->bytes);
+    uint32_t offset = sizeof(struct log_batch);
+    for (uint32_t i = 0; i < batch->records && status == STATUS_OK; i++) {
+        struct log_record record;
+        if (!log_record_valid(log->batches + offset, batch->bytes - offset, &record)) {
+            snprintf(recovery->reason, 200, "log batch %llu holds a bad record", (unsigned long long)batch->sequence);
+            return STATUS_CORRUPT;
+        }
+        bool here = false;
+        status = play_record(recovery, batch, offset, &record, &here);
+        *disagrees = record.index <= log->base_index ? here : *disagrees;
+        offset += (uint32_t)log_record_bytes_of(record.body_bytes);
+    }
+    if (status == STATUS_IO_ERROR) {
+        snprintf(recovery->reason, 200, "log region cannot be read: %s", status_sentence(status));
+    }
+    return status;
+}
+
+enum status log_open(struct log *log, uint64_t offset, uint64_t bytes, uint64_t raft_id, uint64_t index, uint64_t term, char reason[200])
+{
+    CHECK(bytes <= log->region_bytes_max);
+    CHECK(bytes % LOG_BLOCK == 0);
+    if (log->round != LOG_ROUND_IDLE && log->round != LOG_ROUND_WRITTEN) {
+        return STATUS_BUSY;
+    }
+    log->round = LOG_ROUND_IDLE;
+    log->offset = offset;
+    log->region_bytes = bytes;
+    log->raft_id = raft_id;
+    log->head = 0;
+    log->failed = false;
+    log->flushed_sequence = log->announced_sequence = log->previous_sequence = 0;
+    log->next_sequence = 1;
+    log_restart(log, index, term);
+
+    struct recovery recovery = {.log = log, .found = (struct found *)(void *)log->memory, .reason = reason};
+    enum status status = find_batches(&recovery);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    sort_found(recovery.found, recovery.count);
+    uint32_t first = NONE, tip = NONE;
+    status = link_flushed(&recovery, index, &first, &tip);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    log->next_sequence = recovery.sequence_max + 1;
+    if (first == NONE) {
+        return STATUS_OK;
+    }
+    tip = follow_tail(&recovery, tip);
+    bool disagrees = false;
+    uint64_t record_sequence = 0;
+    for (uint32_t at = first; at != NONE && status == STATUS_OK; at = recovery.found[at].chain) {
+        status = play_batch(&recovery, &recovery.found[at], &disagrees);
+        record_sequence = recovery.found[at].records > 0 ? recovery.found[at].sequence : record_sequence;
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (disagrees) {
+        log_restart(log, index, term);
+    }
+    const struct found *newest = &recovery.found[tip];
+    uint64_t head = (uint64_t)newest->block * LOG_BLOCK + newest->bytes;
+    log->head = head == log->region_bytes ? 0 : head;
+    log->previous_sequence = newest->sequence;
+    log->record_sequence = record_sequence;
+    log->announced_sequence = recovery.flushed;
+    log->persisted = log->base_index;
+    return STATUS_OK;
+}
+
+void log_recovered_durable(struct log *log)
+{
+    log->persisted = log->last;
+    log->flushed_sequence = log->previous_sequence;
+    log->quiet_since_ns = log->machine->now_ns(log->machine->context);
+}
