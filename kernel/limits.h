@@ -4,7 +4,6 @@
 
 #include <assert.h>
 
-#include "include/abi.h"
 #include "include/management.h"
 
 enum {

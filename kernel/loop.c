@@ -130,7 +130,7 @@ void loop_run(struct node *node)
         deadline_ns = earliest(deadline_ns, now_ns + LOOP_ROUND_NS_MAX);
         if (node_world_runnable(node)) {
             uint64_t least_until_ns = now_ns + WORLD_TURN_NS_MIN;
-            timer_arm(deadline_ns > least_until_ns ? deadline_ns : least_until_ns);
+            timer_arm(more || deadline_ns < least_until_ns ? least_until_ns : deadline_ns);
             run_world(node);
         } else if (!more && deadline_ns > now_ns) {
             timer_arm(deadline_ns);

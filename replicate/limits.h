@@ -23,6 +23,14 @@ enum {
     DELTA_PARTS_MAX = (DELTA_BYTES_MAX + DELTA_PART_BYTES_MAX - 1) / DELTA_PART_BYTES_MAX,
     /* Pages captured in one step of the event loop: about 100 us. */
     CAPTURE_STEP_PAGES = 32,
+    /* Page store: writes under way, and blocks of one write. Few, so that the log's own requests find room in the device's queue. */
+    STORE_REQUESTS_MAX = 8,
+    STORE_BATCH_BLOCKS = 16,
+    /* Blocks sealed in one step: sealing one takes 0.1 ms under software emulation. Then as many times as long for others: a fifth of the time. */
+    STORE_STEP_BLOCKS = 4,
+    STORE_PACE = 5,
+    /* Pages that may change while a checkpoint has not sealed them yet: two full epochs. */
+    STORE_COPIES_MAX = 2 * DIRTY_PAGES_MAX,
     /* Dirty pages that only the kernel may still add to a full epoch: the ABI page, the receive ring's facts, a frame that crosses. */
     DIRTY_PAGES_RESERVE = 8,
     /* Frames for the world that arrived while its epoch had no room, or its ring was full. Beyond it they are dropped, as a wire may. */

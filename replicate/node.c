@@ -519,10 +519,7 @@ uint64_t node_deadline_ns(const struct node *node)
     deadline = earlier(deadline, catchup_deadline_ns(node->catchup));
     deadline = earlier(deadline, world_deadline_ns(node->world));
     deadline = earlier(deadline, node_move_deadline_ns(node));
-    if (store_poked(node->store)) {
-        deadline = 0;
-    }
-    return deadline;
+    return earlier(deadline, store_deadline_ns(node->store));
 }
 
 bool node_majority(const struct node *node)

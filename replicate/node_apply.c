@@ -95,6 +95,19 @@ static void lead(void *context, uint64_t term)
     node_log(node, LOG_INFO, "this node leads in term %llu", (unsigned long long)term);
 }
 
+/* What was not committed never happened; the log says how much that was. */
+static void step_down(struct node *node)
+{
+    struct world_facts before, after;
+    world_facts(node->world, &before);
+    world_step_down(node->world);
+    world_facts(node->world, &after);
+    if (before.host) {
+        node_log(node, LOG_INFO, "the world stands at epoch %llu again, %llu epochs in flight undone", (unsigned long long)after.committed,
+                 (unsigned long long)(after.undone_epochs - before.undone_epochs));
+    }
+}
+
 static void lost(void *context)
 {
     struct node *node = context;
@@ -104,7 +117,7 @@ static void lost(void *context)
     node->leading = false;
     catchup_stop_serving(node->catchup);
     if (!node->restarting) {
-        world_step_down(node->world);
+        step_down(node);
     }
     node_move_lost(node);
 }

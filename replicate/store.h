@@ -1,11 +1,11 @@
 /* The page store: a node's on-disk checkpoint of the standby image, and the superblocks.
  *
- * Owns: both superblocks, the slots behind store_offset, the map (a tree of sealed nodes from page number to slot, hash, nonce and tag), the
- * set of pages that changed since the last checkpoint.
+ * Owns: both superblocks, the slots behind store_offset, the map (a tree of sealed nodes from page number to slot, hash, nonce and tag;
+ * replicate/store_format.h).
  *
  * Promises: a checkpoint is complete or not there (NO-TEAR): pages into free slots, changed map nodes into free slots, flush, superblock, flush;
  * only then are old slots free. No sealed byte is used before its tag, held by its parent up to the superblock, is verified (VERIFY). Work is
- * in bounded steps at a bounded rate; at most STORE_REQUESTS_MAX requests are outstanding (BOUND). A pinned checkpoint's slots are not freed.
+ * in bounded steps at a bounded rate; at most STORE_REQUESTS_MAX + 1 requests are outstanding (BOUND). A pinned checkpoint's slots are not freed.
  * Blocks are sealed with the cluster's key without a node's name, so that a sealed page can be sent to and stored by another node as it is. */
 #ifndef EIDOLON_REPLICATE_STORE_H
 #define EIDOLON_REPLICATE_STORE_H
@@ -23,7 +23,7 @@
 
 struct store;
 
-enum { STORE_BLOCK_BYTES = 4096, STORE_REQUESTS_MAX = 32 };
+enum { STORE_BLOCK_BYTES = 4096 };
 
 /* What a checkpoint stands for. */
 struct checkpoint {
@@ -77,15 +77,15 @@ void store_fill_restart(struct store *store);
 
 /* -- making a checkpoint of an image -- */
 /* The captured content of the image now is the checkpoint's. BUSY: one is under way, or an install is. NO_SPACE: too few free slots (a pin holds
- * them: store_unpin). From here on until the end the image's before_change must be forwarded to store_page_changing. */
+ * them: store_unpin). IO_ERROR: the disk failed before. From here on until the end the image's before_change must be forwarded to store_page_changing. */
 MUST_CHECK enum status store_checkpoint_begin(struct store *store, struct image *image, const struct checkpoint *checkpoint);
-/* Do a bounded amount of work; submits writes. OK: more to do (call again when poked or at store_deadline_ns). EMPTY: ended, durable:
- * store_checkpoint() is the new one. IO_ERROR: the disk failed; the old checkpoint is intact. Each page is scrubbed (hash) before it enters:
- * CORRUPT: memory flipped. */
+/* Do a bounded amount of work, paced to a share of the time; submits writes. OK: more to do (call again at store_deadline_ns). EMPTY: ended, durable:
+ * store_checkpoint() is the new one. Otherwise it has ended and the old checkpoint is intact: IO_ERROR: the disk failed. CORRUPT: memory flipped (each page
+ * is scrubbed before it enters). FULL: more than STORE_COPIES_MAX pages changed before they were written: begin again when it is calmer. */
 MUST_CHECK enum status store_checkpoint_step(struct store *store);
 bool store_checkpointing(const struct store *store);
-/* image's hook: always forwarded. Marks the page as changed for the next checkpoint, and copies it out for the current one. Never fails:
- * space for the copies is reserved at begin (bounded by writing at once into the page's slot buffer; see the .c file). */
+/* image's hook: always forwarded. Copies the page out if the checkpoint under way still needs it. Never fails: if there is no room for the copy,
+ * the checkpoint ends (FULL). */
 void store_page_changing(void *store, uint32_t page, const uint8_t *captured);
 
 /* -- giving pages to a peer -- */
@@ -100,20 +100,25 @@ MUST_CHECK enum status store_pinned_page(struct store *store, uint32_t page, str
 
 /* -- taking a checkpoint from a peer -- */
 /* Start (or restart with a newer manifest, keeping pages already received or held that match) an install. hashes: world_pages_max entries, borrowed
- * only during the call. BUSY: a checkpoint is under way: finish it first. */
+ * only during the call. BUSY: a checkpoint, or the end of an install, is under way: finish it first. INVALID: the hashes do not add up to the digest, or a
+ * field is out of range. NO_SPACE: too few free slots. IO_ERROR: the disk failed before. */
 MUST_CHECK enum status store_install_begin(struct store *store, const struct checkpoint *checkpoint, const uint64_t *hashes);
-/* Up to `max` pages that are still needed and not yet asked for, in ascending order, from *cursor on (0 to start over). Returns the count. */
+/* Up to `max` pages that are still missing, in ascending order, from *cursor on (0 to start over). Returns the count. */
 uint32_t store_install_missing(struct store *store, uint32_t *cursor, uint32_t *pages, uint32_t max);
 /* A page arrived: verified (seal, hash against the manifest), queued to a slot. CORRUPT: does not verify. STALE: not of this manifest. FULL: too many
  * writes outstanding; try again after a completion. */
 MUST_CHECK enum status store_install_page(struct store *store, const struct sealed_page *page);
 uint32_t store_install_left(const struct store *store);
-/* All pages are here: map, flush, superblock, flush in steps. OK: more to do; EMPTY: durable, store_checkpoint() is the new one. */
+/* A bounded amount of work: verifies pages that a former life left; when all are here, map, flush, superblock, flush. OK: more to do, or pages are
+ * missing; EMPTY: durable, store_checkpoint() is the new one. IO_ERROR: the disk failed; the old checkpoint is intact. */
 MUST_CHECK enum status store_install_step(struct store *store);
+/* Give it up, unless its superblock is on its way already: then step on. */
 void store_install_abort(struct store *store);
 
-/* Completions were delivered: is there something to step? */
+/* Could store_checkpoint_step or store_install_step, whichever is under way, do something now? */
 bool store_poked(const struct store *store);
+/* When it could: machine time in ns, in the past if now; UINT64_MAX: nothing is under way, or it waits for the disk or the peer. */
+uint64_t store_deadline_ns(const struct store *store);
 void store_check(const struct store *store);
 
 #endif
