@@ -1,0 +1,53 @@
+/* Every bound of the world, with its reason. Included by objects/ only. */
+#ifndef OBJECTS_LIMITS_H
+#define OBJECTS_LIMITS_H
+
+#include <assert.h>
+
+#include "include/abi.h"
+
+/* Sessions: enough for a team at work; each has a fixed block of static memory (terminal, replay). */
+#define SESSIONS_MAX 16
+#define SESSION_NAME_BYTES_MAX 32
+#define SESSION_REPLAY_BYTES 16384u   /* a power of two; several screenfuls of text */
+#define SESSION_REPLAY_LINES_MAX 60   /* of the last output, shown to a viewer that comes (a terminal: as many as it has rows) */
+#define SESSION_HISTORY_LINES 50
+
+/* Connections to port 7000: viewers of sessions and running `exec` requests. */
+#define VIEWERS_MAX 32
+#define VIEWER_LINE_BYTES_MAX 8192    /* of one line of a viewer without a terminal */
+#define VIEWER_GREETING_BYTES_MAX 96  /* of a first line */
+#define VIEWER_GREETING_MS 300        /* without a first line for so long, the viewer gets session `main` */
+#define VIEWER_LAG_MS 200             /* how long, in all until it has caught up, a viewer may hold up a thread that prints */
+#define VIEWER_SKIPS_MAX 8            /* own lines not shown again to the viewer that typed them */
+#define EXEC_SOURCE_BYTES_MAX (256u * 1024u)
+#define EXEC_OUTPUT_BYTES 4096u       /* gathered before a piece of output is framed */
+
+/* Threads: each has its C stack in world memory; only touched pages cost anything. A session's program recurses deeper than
+ * a background thread needs to. */
+#define THREADS_SESSION_MAX SESSIONS_MAX
+#define THREADS_EXEC_MAX 8
+#define THREADS_PYTHON_MAX 40
+#define THREADS_MAX (THREADS_SESSION_MAX + THREADS_EXEC_MAX + THREADS_PYTHON_MAX)
+#define THREAD_SESSION_STACK_BYTES (256u * 1024u)
+#define THREAD_PYTHON_STACK_BYTES (128u * 1024u)
+#define THREAD_STACK_MARGIN_BYTES (12u * 1024u) /* what C code may use between two checks of the runtime */
+
+/* Heap. */
+#define HEAP_RESERVE_SHARE 8          /* 1/8 of the heap is for sessions below their share only */
+#define HEAP_PROMPT_BYTES (64u * 1024u) /* of the reserve, for reading and compiling a line in any session */
+#define HEAP_COLLECT_BYTES_MIN (1024u * 1024u) /* allocated between two collections, or half of what is alive */
+#define TREE_DEPTH_MAX 16             /* levels that ls() descends */
+#define TREE_ENTRIES_MAX 200          /* entries of a directory that ls() shows */
+
+/* Network. */
+#define WORLD_PORT 7000
+#define NETWORK_FRAMES_PER_POLL 64    /* taken in before Python gets the processor again */
+#define NETWORK_TICKS_PER_POLL 8      /* TCP timer ticks made up for at once: a gap must not end connections */
+#define NETWORK_FULL_RETRY_MS 2       /* the release count does not wake the world: look again after so long */
+
+static_assert((SESSION_REPLAY_BYTES & (SESSION_REPLAY_BYTES - 1)) == 0, "positions wrap by masking");
+static_assert(THREAD_STACK_MARGIN_BYTES * 4 <= THREAD_PYTHON_STACK_BYTES, "the margin leaves room to run");
+static_assert(THREAD_PYTHON_STACK_BYTES % ABI_PAGE_BYTES == 0 && THREAD_SESSION_STACK_BYTES % ABI_PAGE_BYTES == 0, "whole pages");
+
+#endif

@@ -1,0 +1,242 @@
+/* Allocation goes through the functions at the end of this file; the heap below them is MicroPython's, included so that its
+ * parts can be composed anew: marking in turns, and a limit for each session. */
+#define gc_alloc memory_alloc_unlimited
+#define gc_realloc memory_realloc_unlimited
+#define gc_free memory_free_uncounted
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#pragma GCC diagnostic ignored "-Wshadow"
+#pragma GCC diagnostic ignored "-Wmissing-prototypes"
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+#pragma GCC diagnostic ignored "-Wsign-compare"
+#pragma GCC diagnostic ignored "-Wpointer-arith"
+#include "py/gc.c"
+#pragma GCC diagnostic pop
+#undef gc_alloc
+#undef gc_realloc
+#undef gc_free
+
+#include "objects/console.h"
+#include "objects/limits.h"
+#include "objects/memory.h"
+#include "objects/session.h"
+#include "objects/threads.h"
+#include "objects/tree.h"
+
+void *gc_alloc(size_t bytes, unsigned int flags);
+void *gc_realloc(void *pointer, size_t bytes, bool allow_move);
+void gc_free(void *pointer);
+
+unsigned long memory_words_scanned; /* counted by MICROPY_GC_HOOK_LOOP */
+
+static size_t heap_bytes, reserve_bytes, share_bytes;
+static size_t used_bytes; /* alive at the last collection, and allocated since */
+static uintptr_t initial_stack_top;
+
+void memory_init(uint8_t *base, size_t bytes, uintptr_t stack_top)
+{
+    gc_init(base, base + bytes);
+    heap_bytes = (size_t)(MP_STATE_MEM(area).gc_pool_end - MP_STATE_MEM(area).gc_pool_start);
+    reserve_bytes = heap_bytes / HEAP_RESERVE_SHARE;
+    share_bytes = reserve_bytes / SESSIONS_MAX;
+    CHECK(share_bytes > HEAP_PROMPT_BYTES / 2);
+    initial_stack_top = stack_top;
+    MP_STATE_MEM(gc_alloc_threshold) = HEAP_COLLECT_BYTES_MIN / BYTES_PER_BLOCK;
+}
+
+/* --- Collection ----------------------------------------------------------------------------------------- */
+
+void memory_mark(const void *low, const void *high)
+{
+    gc_collect_root((void **)(uintptr_t)low, (size_t)((uintptr_t)high - (uintptr_t)low) / sizeof(void *));
+}
+
+static void mark_range(uintptr_t low, uintptr_t high)
+{
+    memory_mark((const void *)low, (const void *)high);
+}
+
+/* What belongs to no session: the runtime's own roots, the object tree, the scheduler's stack. */
+static void mark_shared(uintptr_t stack_pointer)
+{
+    mp_obj_dict_t modules = MP_STATE_VM(mp_loaded_modules_dict);
+    memset(&MP_STATE_VM(mp_loaded_modules_dict), 0, sizeof modules); /* the running session's: marked with it */
+    gc_collect_start();
+    MP_STATE_VM(mp_loaded_modules_dict) = modules;
+    tree_mark();
+    uintptr_t low = thread_current() == NULL ? stack_pointer : threads_scheduler_stack_pointer();
+    mark_range(low, initial_stack_top);
+}
+
+static void mark_threads(const struct session *session, uintptr_t stack_pointer)
+{
+    for (struct thread *thread = threads_next(NULL); thread != NULL; thread = threads_next(thread)) {
+        if (thread->session != session)
+            continue;
+        uintptr_t low, high;
+        thread_stack_range(thread, &low, &high);
+        if (thread == thread_current())
+            low = stack_pointer;
+        mark_range(low, high);
+    }
+}
+
+/* Bytes in use now: what the allocation table says up to the last used block. */
+static size_t count_marked(void)
+{
+    const mp_state_mem_area_t *area = &MP_STATE_MEM(area);
+    size_t blocks = 0;
+    bool alive = false;
+    for (size_t block = 0; block <= area->gc_last_used_block; block++) {
+        switch (ATB_GET_KIND(area, block)) {
+        case AT_MARK:
+            alive = true;
+            blocks++;
+            break;
+        case AT_TAIL:
+            blocks += alive;
+            break;
+        default:
+            alive = false;
+        }
+    }
+    return blocks * BYTES_PER_BLOCK;
+}
+
+/* Complete a turn of marking and return the bytes it marked; `before`: bytes that earlier turns marked. Each word of a marked block is
+ * scanned once, except when the mark stack overflows: then the table is counted. */
+static size_t finish_marking(size_t before)
+{
+    if (!MP_STATE_MEM(gc_stack_overflow))
+        return memory_words_scanned * sizeof(void *);
+    gc_deal_with_stack_overflow();
+    size_t marked_bytes = count_marked();
+    return marked_bytes > before ? marked_bytes - before : 0;
+}
+
+static __attribute__((noinline)) void collect_from(uintptr_t stack_pointer)
+{
+    session_save_current();
+    memory_words_scanned = 0;
+    mark_shared(stack_pointer);
+    size_t marked_bytes = finish_marking(0);
+    for (struct session *session = sessions_next(NULL); session != NULL; session = sessions_next(session)) {
+        memory_words_scanned = 0;
+        session_mark(session);
+        mark_threads(session, stack_pointer);
+        size_t bytes = finish_marking(marked_bytes);
+        session_charge(session)->bytes = bytes;
+        marked_bytes += bytes;
+    }
+    used_bytes = count_marked();
+    gc_collect_end();
+    size_t threshold = used_bytes / 2 > HEAP_COLLECT_BYTES_MIN ? used_bytes / 2 : HEAP_COLLECT_BYTES_MIN;
+    MP_STATE_MEM(gc_alloc_threshold) = threshold / BYTES_PER_BLOCK;
+}
+
+void gc_collect(void)
+{
+    /* Registers that a caller may keep a pointer in are on this stack before it is scanned. */
+    uintptr_t registers[6];
+    __asm__ volatile("movq %%rbx, 0(%0)\n\tmovq %%rbp, 8(%0)\n\tmovq %%r12, 16(%0)\n\t"
+                     "movq %%r13, 24(%0)\n\tmovq %%r14, 32(%0)\n\tmovq %%r15, 40(%0)"
+                     :
+                     : "r"(registers)
+                     : "memory");
+    collect_from((uintptr_t)registers);
+    __asm__ volatile("" : : "r"(registers) : "memory");
+}
+
+/* --- Allocation ----------------------------------------------------------------------------------------- */
+
+void memory_get_facts(const struct session *session, struct memory_facts *facts)
+{
+    facts->total = heap_bytes;
+    facts->used = used_bytes;
+    facts->reserve = reserve_bytes;
+    facts->session_bytes = session == NULL ? 0 : session_charge_const(session)->bytes;
+    facts->session_share = share_bytes;
+}
+
+static struct memory_charge *current_charge(void)
+{
+    struct thread *thread = thread_current();
+    return thread == NULL || thread->session == NULL ? NULL : session_charge(thread->session);
+}
+
+/* May the session allocate so much, by the numbers as they stand? */
+static bool within_limit(const struct memory_charge *charge, size_t bytes)
+{
+    if (charge == NULL)
+        return true;
+    size_t free_bytes = heap_bytes > used_bytes ? heap_bytes - used_bytes : 0;
+    if (bytes > free_bytes)
+        return false;
+    size_t kept = thread_current()->at_prompt ? reserve_bytes - HEAP_PROMPT_BYTES : reserve_bytes;
+    return free_bytes - bytes >= kept || charge->bytes + bytes <= share_bytes;
+}
+
+static bool make_room(const struct memory_charge *charge, size_t bytes)
+{
+    if (within_limit(charge, bytes))
+        return true;
+    if (MP_STATE_THREAD(gc_lock_depth) > 0)
+        return false;
+    gc_collect();
+    return within_limit(charge, bytes);
+}
+
+static size_t whole_blocks(size_t bytes)
+{
+    return (bytes + BYTES_PER_BLOCK - 1) & ~(size_t)(BYTES_PER_BLOCK - 1);
+}
+
+static void count(struct memory_charge *charge, size_t bytes)
+{
+    used_bytes += bytes;
+    if (charge != NULL)
+        charge->bytes += bytes;
+}
+
+static void discount(struct memory_charge *charge, size_t bytes)
+{
+    used_bytes -= bytes < used_bytes ? bytes : used_bytes;
+    if (charge != NULL)
+        charge->bytes -= bytes < charge->bytes ? bytes : charge->bytes;
+}
+
+void *gc_alloc(size_t bytes, unsigned int flags)
+{
+    struct memory_charge *charge = current_charge();
+    if (bytes > heap_bytes || !make_room(charge, bytes))
+        return NULL;
+    void *pointer = memory_alloc_unlimited(bytes, flags);
+    if (pointer != NULL)
+        count(charge, whole_blocks(bytes));
+    return pointer;
+}
+
+void *gc_realloc(void *pointer, size_t bytes, bool allow_move)
+{
+    struct memory_charge *charge = current_charge();
+    size_t before = gc_nbytes(pointer);
+    if (bytes > heap_bytes || (bytes > before && !make_room(charge, bytes - before)))
+        return NULL;
+    void *moved = memory_realloc_unlimited(pointer, bytes, allow_move);
+    if (moved == NULL && bytes > 0)
+        return NULL;
+    size_t after = whole_blocks(bytes);
+    if (after > before)
+        count(charge, after - before);
+    else
+        discount(charge, before - after);
+    return moved;
+}
+
+void gc_free(void *pointer)
+{
+    if (MP_STATE_THREAD(gc_lock_depth) == 0)
+        discount(current_charge(), gc_nbytes(pointer));
+    memory_free_uncounted(pointer);
+}

@@ -1,0 +1,2 @@
+# Python modules compiled into the world.
+include("$(MPY_DIR)/extmod/asyncio")

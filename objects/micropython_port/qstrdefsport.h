@@ -1,0 +1,1 @@
+// qstrs of the port that no source file mentions: none

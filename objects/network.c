@@ -1,0 +1,280 @@
+#include "objects/network.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#include <lwip/etharp.h>
+#include <lwip/init.h>
+#include <lwip/netif.h>
+#include <lwip/pbuf.h>
+#include <lwip/priv/tcp_priv.h>
+#include <lwip/sys.h>
+#include <lwip/timeouts.h>
+#include <netif/ethernet.h>
+
+#include "objects/abi_calls.h"
+#include "objects/console.h"
+#include "objects/limits.h"
+
+#define NS_PER_MS 1000000ull
+#define TCP_TICK_NS (TCP_TMR_INTERVAL * NS_PER_MS)
+#define ARP_TICK_NS (ARP_TMR_INTERVAL * NS_PER_MS)
+#define ARP_ANSWER_TICKS 8      /* a pending entry is asked for again, or given up, within so many ticks */
+#define ARP_TICKS_MAX 400       /* more than an entry's life */
+#define DUPLICATE_ACKS 4        /* the same empty ACK so often makes a peer retransmit at once (three duplicates of it) */
+
+static struct netif interface;
+static uint64_t tcp_due_ns;             /* next TCP tick; 0: the ticks stand still */
+static uint64_t tcp_last_ns;            /* up to when TCP's time has been counted */
+static uint64_t arp_last_ns;            /* up to when ARP's time has been counted */
+static uint32_t arp_ticks_wanted;       /* ARP waits for an answer: so many ticks more */
+static bool transmit_blocked;           /* something was refused because the ring was full */
+static uint64_t resumed_seen;
+
+/* --- What lwIP asks of the world ------------------------------------------------------------------------- */
+
+u32_t sys_now(void)
+{
+    return (u32_t)(abi_clock() / NS_PER_MS);
+}
+
+uint32_t lwip_random(void)
+{
+    uint32_t number;
+    abi_entropy(&number, sizeof number);
+    return number;
+}
+
+_Noreturn void lwip_assert_failed(const char *what, const char *file, int line)
+{
+    world_check_failed(what, file, line);
+}
+
+/* lwIP would start its own timers with these. Whether ticks are needed is looked at after each round instead. */
+void sys_timeouts_init(void)
+{
+}
+
+void tcp_timer_needed(void)
+{
+}
+
+/* --- The rings ------------------------------------------------------------------------------------------ */
+
+static uint32_t transmit_room(void)
+{
+    return ABI_FRAME_SLOTS - (abi_ring_state()->transmit_produced - abi_info()->transmit_released);
+}
+
+static err_t frame_output(struct netif *netif, struct pbuf *packet)
+{
+    (void)netif;
+    if (packet->tot_len < 14 || packet->tot_len > ABI_FRAME_BYTES_MAX)
+        return ERR_BUF;
+    if (transmit_room() == 0) {
+        transmit_blocked = true;
+        return ERR_MEM;
+    }
+    volatile struct abi_ring_state *state = abi_ring_state();
+    struct abi_frame_slot *slots = (struct abi_frame_slot *)ABI_TRANSMIT_ADDRESS;
+    struct abi_frame_slot *slot = &slots[state->transmit_produced % ABI_FRAME_SLOTS];
+    slot->bytes = packet->tot_len;
+    (void)pbuf_copy_partial(packet, slot->frame, packet->tot_len, 0);
+    if (slot->frame[12] == 0x08 && slot->frame[13] == 0x06)
+        arp_ticks_wanted = ARP_ANSWER_TICKS;
+    __asm__ volatile("" ::: "memory"); /* the frame stands before its count says so */
+    state->transmit_produced++;
+    return ERR_OK;
+}
+
+static void take_frame(const struct abi_frame_slot *slot)
+{
+    if (slot->bytes < 14 || slot->bytes > ABI_FRAME_BYTES_MAX)
+        return;
+    struct pbuf *packet = pbuf_alloc(PBUF_RAW, (u16_t)slot->bytes, PBUF_POOL);
+    if (packet == NULL)
+        return;
+    (void)pbuf_take(packet, slot->frame, (u16_t)slot->bytes);
+    if (interface.input(packet, &interface) != ERR_OK)
+        pbuf_free(packet);
+}
+
+static void take_frames(void)
+{
+    volatile struct abi_ring_state *state = abi_ring_state();
+    const struct abi_frame_slot *slots = (const struct abi_frame_slot *)ABI_RECEIVE_ADDRESS;
+    for (unsigned i = 0; i < NETWORK_FRAMES_PER_POLL && abi_frame_waits(); i++) {
+        take_frame(&slots[state->receive_consumed % ABI_FRAME_SLOTS]);
+        state->receive_consumed++;
+    }
+}
+
+/* The ring had no room for something; now it has: let every connection send on. */
+static void unblock_transmit(void)
+{
+    if (!transmit_blocked || transmit_room() < ABI_FRAME_SLOTS / 4)
+        return;
+    transmit_blocked = false;
+    for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next)
+        (void)tcp_output(pcb);
+}
+
+/* --- Timers --------------------------------------------------------------------------------------------- */
+
+/* Does an open connection need TCP's ticks: for a retransmission, a delayed ACK, a close under way? */
+static bool connection_needs_ticks(const struct tcp_pcb *pcb)
+{
+    if (pcb->state != ESTABLISHED && pcb->state != CLOSE_WAIT)
+        return true;
+    if (pcb->unsent != NULL || pcb->unacked != NULL || pcb->ooseq != NULL || pcb->refused_data != NULL)
+        return true;
+    return pcb->persist_backoff > 0 || (pcb->flags & (TF_ACK_DELAY | TF_ACK_NOW | TF_CLOSEPEND | TF_NAGLEMEMERR)) != 0;
+}
+
+/* Ticks from now until TCP's timer has something to do; 0: never, as things are. */
+static uint32_t tcp_ticks_until_needed(void)
+{
+    for (const struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next) {
+        if (connection_needs_ticks(pcb))
+            return 1;
+    }
+    uint32_t nearest = 0;
+    for (const struct tcp_pcb *pcb = tcp_tw_pcbs; pcb != NULL; pcb = pcb->next) {
+        uint32_t waited = tcp_ticks - pcb->tmr;
+        uint32_t whole = 2 * TCP_MSL / TCP_SLOW_INTERVAL + 1;
+        uint32_t left = (waited < whole ? whole - waited : 1) * 2;
+        if (nearest == 0 || left < nearest)
+            nearest = left;
+    }
+    return nearest;
+}
+
+/* Bring TCP's time up to the clock: the last few ticks are run, what was missed before them is only counted. */
+static void run_tcp_ticks(uint64_t now_ns)
+{
+    uint64_t ticks = (now_ns - tcp_last_ns) / TCP_TICK_NS;
+    tcp_last_ns += ticks * TCP_TICK_NS;
+    if (ticks > NETWORK_TICKS_PER_POLL) {
+        tcp_ticks += (u32_t)((ticks - NETWORK_TICKS_PER_POLL) / 2);
+        ticks = NETWORK_TICKS_PER_POLL;
+    }
+    for (; ticks > 0; ticks--)
+        tcp_tmr();
+}
+
+/* Plan TCP's next tick. Where the ticks stood still, time that passed meanwhile is counted, so that ages of connections are true. */
+static void plan_tcp_ticks(uint64_t now_ns)
+{
+    uint32_t ticks = tcp_ticks_until_needed();
+    if (ticks == 0) {
+        if (tcp_due_ns != 0)
+            tcp_due_ns = 0;
+        return;
+    }
+    if (tcp_due_ns == 0) {
+        uint64_t missed = (now_ns - tcp_last_ns) / TCP_TICK_NS;
+        tcp_ticks += (u32_t)(missed / 2);
+        tcp_last_ns = now_ns;
+    }
+    uint64_t due_ns = tcp_last_ns + ticks * TCP_TICK_NS;
+    if (tcp_due_ns != due_ns)
+        tcp_due_ns = due_ns;
+}
+
+/* ARP entries age by the clock, but nobody is woken for it: only a question without an answer needs ticks of its own. */
+static void run_arp_ticks(uint64_t now_ns)
+{
+    uint64_t ticks = (now_ns - arp_last_ns) / ARP_TICK_NS;
+    if (ticks == 0)
+        return;
+    arp_last_ns += ticks * ARP_TICK_NS;
+    if (ticks > ARP_TICKS_MAX)
+        ticks = ARP_TICKS_MAX;
+    for (; ticks > 0; ticks--) {
+        etharp_tmr();
+        if (arp_ticks_wanted > 0)
+            arp_ticks_wanted--;
+    }
+}
+
+/* --- Takeover ------------------------------------------------------------------------------------------- */
+
+/* The peer may believe in a silence of a second or more before it retransmits, and what we had under way may be lost with the node.
+ * Duplicate ACKs make it retransmit at once; our own unacknowledged data goes out again. Dead peers answer with a reset. */
+static void nudge_connections(void)
+{
+    struct tcp_pcb *next;
+    for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = next) {
+        next = pcb->next;
+        if (pcb->state >= ESTABLISHED) {
+            for (unsigned i = 0; i < DUPLICATE_ACKS; i++)
+                (void)tcp_send_empty_ack(pcb);
+        }
+        if (pcb->unacked != NULL)
+            tcp_rexmit_rto(pcb);
+        else
+            (void)tcp_output(pcb);
+    }
+}
+
+static void notice_resume(void)
+{
+    uint64_t resumed = abi_info()->resumed;
+    if (resumed == resumed_seen)
+        return;
+    resumed_seen = resumed;
+    nudge_connections();
+}
+
+/* --- The whole ------------------------------------------------------------------------------------------ */
+
+static err_t interface_init(struct netif *netif)
+{
+    const volatile struct abi_info *info = abi_info();
+    netif->name[0] = 'w';
+    netif->name[1] = '0';
+    netif->mtu = 1500;
+    netif->hwaddr_len = sizeof info->mac;
+    for (unsigned i = 0; i < sizeof info->mac; i++)
+        netif->hwaddr[i] = info->mac[i];
+    netif->output = etharp_output;
+    netif->linkoutput = frame_output;
+    netif->flags = NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET | NETIF_FLAG_LINK_UP;
+    return ERR_OK;
+}
+
+static ip4_addr_t address_of(const volatile uint8_t bytes[4])
+{
+    ip4_addr_t address;
+    IP4_ADDR(&address, bytes[0], bytes[1], bytes[2], bytes[3]);
+    return address;
+}
+
+void network_init(void)
+{
+    const volatile struct abi_info *info = abi_info();
+    ip4_addr_t address = address_of(info->address), netmask = address_of(info->netmask), gateway = address_of(info->gateway);
+    lwip_init();
+    tcp_last_ns = arp_last_ns = abi_clock();
+    resumed_seen = info->resumed;
+    CHECK(netif_add(&interface, &address, &netmask, &gateway, NULL, interface_init, ethernet_input) != NULL);
+    netif_set_default(&interface);
+    netif_set_up(&interface);
+}
+
+uint64_t network_poll(uint64_t now_ns)
+{
+    notice_resume();
+    take_frames();
+    unblock_transmit();
+    run_arp_ticks(now_ns);
+    if (tcp_due_ns != 0 && now_ns >= tcp_due_ns)
+        run_tcp_ticks(now_ns);
+    plan_tcp_ticks(now_ns);
+    uint64_t due_ns = tcp_due_ns != 0 ? tcp_due_ns : ABI_NEVER;
+    if (arp_ticks_wanted > 0 && arp_last_ns + ARP_TICK_NS < due_ns)
+        due_ns = arp_last_ns + ARP_TICK_NS;
+    if (transmit_blocked && now_ns + NETWORK_FULL_RETRY_MS * NS_PER_MS < due_ns)
+        due_ns = now_ns + NETWORK_FULL_RETRY_MS * NS_PER_MS;
+    return due_ns;
+}

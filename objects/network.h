@@ -1,0 +1,19 @@
+/* The network stack inside the world: lwIP over the frame rings.
+ *
+ * Owns the interface, the rings' indexes and lwIP's timers. Its state is world memory, so connections survive a takeover with
+ * everything else. Timers run only while something needs them (IDLE): an established idle connection, a listening socket or an ARP
+ * entry needs none; ticks are made up for from the clock. A full transmit ring is back-pressure: lwIP keeps what it could not send and
+ * sends it when slots are released. Received frames are always taken; one that finds no buffer is dropped, as a wire may. */
+#ifndef OBJECTS_NETWORK_H
+#define OBJECTS_NETWORK_H
+
+#include <stdint.h>
+
+/* Bring lwIP and the interface up with the address of the ABI page. Once, at birth. */
+void network_init(void);
+
+/* Take in frames, run due timers, nudge connections after a takeover. Returns when it needs to be called again (world clock,
+ * ABI_NEVER: only when a frame arrives). */
+uint64_t network_poll(uint64_t now_ns);
+
+#endif

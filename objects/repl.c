@@ -1,0 +1,231 @@
+#include "objects/repl.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "py/compile.h"
+#include "py/mphal.h"
+#include "py/repl.h"
+#include "py/runtime.h"
+#include "shared/readline/readline.h"
+
+#include "objects/abi_calls.h"
+#include "objects/console.h"
+#include "objects/limits.h"
+#include "objects/session.h"
+#include "objects/threads.h"
+#include "objects/viewer.h"
+
+#define RETRY_NS 1000000000ull
+
+enum run_outcome { RUN_ENDED, RUN_RAISED };
+
+void *repl_make_globals(void)
+{
+    nlr_buf_t nlr;
+    for (;;) {
+        if (nlr_push(&nlr) == 0) {
+            mp_obj_t names = mp_obj_new_dict(0);
+            mp_obj_dict_store(names, MP_OBJ_NEW_QSTR(MP_QSTR___name__), MP_OBJ_NEW_QSTR(MP_QSTR___main__));
+            nlr_pop();
+            return MP_OBJ_TO_PTR(names);
+        }
+        (void)thread_park(NULL, abi_clock() + RETRY_NS);
+    }
+}
+
+/* --- Running -------------------------------------------------------------------------------------------- */
+
+static void print_exception(void *exception)
+{
+    nlr_buf_t nlr;
+    if (nlr_push(&nlr) == 0) {
+        mp_obj_print_exception(&mp_plat_print, MP_OBJ_FROM_PTR(exception));
+        nlr_pop();
+    } else {
+        static const char text[] = "(the exception could not be shown)\n";
+        mp_hal_stdout_tx_strn_cooked(text, sizeof text - 1);
+    }
+}
+
+static mp_obj_t compile(const char *source, size_t bytes, mp_parse_input_kind_t kind, bool show)
+{
+    mp_lexer_t *lexer = mp_lexer_new_from_str_len(MP_QSTR__lt_stdin_gt_, source, bytes, 0);
+    qstr name = lexer->source_name;
+    mp_parse_tree_t tree = mp_parse(lexer, kind);
+    return mp_compile(&tree, name, show);
+}
+
+/* What SystemExit says: the program ended as it should, or not. */
+static enum run_outcome exit_outcome(void *exception)
+{
+    mp_obj_t value = mp_obj_exception_get_value(MP_OBJ_FROM_PTR(exception));
+    return value == mp_const_none || value == MP_OBJ_NEW_SMALL_INT(0) ? RUN_ENDED : RUN_RAISED;
+}
+
+static enum run_outcome report(void *exception)
+{
+    mp_handle_pending(false);
+    const mp_obj_type_t *type = ((mp_obj_base_t *)exception)->type;
+    if (mp_obj_is_subclass_fast(MP_OBJ_FROM_PTR(type), MP_OBJ_FROM_PTR(&mp_type_SystemExit)))
+        return exit_outcome(exception);
+    print_exception(exception);
+    return RUN_RAISED;
+}
+
+/* Compile and run; `show`: the value of an expression is printed. */
+static enum run_outcome run(const char *source, size_t bytes, mp_parse_input_kind_t kind, bool show)
+{
+    struct thread *thread = thread_current();
+    nlr_buf_t nlr;
+    enum run_outcome outcome = RUN_ENDED;
+    thread->at_prompt = true;
+    if (nlr_push(&nlr) == 0) {
+        mp_obj_t function = compile(source, bytes, kind, show);
+        thread->at_prompt = false;
+        mp_call_function_0(function);
+        mp_handle_pending(true);
+        nlr_pop();
+    } else {
+        thread->at_prompt = true; /* telling what went wrong must not fail for want of memory */
+        outcome = report(nlr.ret_val);
+    }
+    thread->at_prompt = false;
+    return outcome;
+}
+
+/* --- The prompt ----------------------------------------------------------------------------------------- */
+
+static void say(struct session *session, const char *text)
+{
+    session_write(session, text, strlen(text));
+}
+
+static void paste(struct session *session)
+{
+    vstr_t text;
+    vstr_init(&text, 64);
+    say(session, "\r\npaste mode; Ctrl-C to cancel, Ctrl-D to finish\r\n=== ");
+    for (;;) {
+        int key = session_read_char(session);
+        if (key == CHAR_CTRL_C) {
+            say(session, "\r\n");
+            return;
+        }
+        if (key == CHAR_CTRL_D)
+            break;
+        if (key == '\r' || key == '\n') {
+            vstr_add_byte(&text, '\n');
+            say(session, "\r\n=== ");
+        } else {
+            char c = (char)key;
+            vstr_add_byte(&text, (byte)key);
+            session_write(session, &c, 1);
+        }
+    }
+    say(session, "\r\n");
+    session_set_busy(session, true);
+    (void)run(text.buf, text.len, MP_PARSE_FILE_INPUT, true);
+}
+
+/* Read one statement, with its continuation lines; false: there is nothing to run. */
+static bool read_statement(struct session *session, vstr_t *line)
+{
+    int end = session_read_line(session, line, ">>> ");
+    if (end == CHAR_CTRL_D)
+        say(session, "\r\nThe session lives on. Ctrl-] detaches from it.\r\n");
+    else if (end == CHAR_CTRL_E)
+        paste(session);
+    else if (end != 0)
+        say(session, "\r\n");
+    if (end != 0 || vstr_len(line) == 0)
+        return false;
+    while (mp_repl_continue_with_input(vstr_null_terminated_str(line))) {
+        vstr_add_byte(line, '\n');
+        end = session_read_line(session, line, "... ");
+        if (end == CHAR_CTRL_C) {
+            say(session, "\r\n");
+            return false;
+        }
+        if (end == CHAR_CTRL_D)
+            break;
+    }
+    return true;
+}
+
+static void serve_statement(struct session *session)
+{
+    struct thread *thread = thread_current();
+    nlr_buf_t nlr;
+    thread->at_prompt = true;
+    session_set_busy(session, false);
+    if (nlr_push(&nlr) == 0) {
+        vstr_t line;
+        vstr_init(&line, 64);
+        if (read_statement(session, &line)) {
+            session_set_busy(session, true);
+            (void)run(line.buf, line.len, MP_PARSE_SINGLE_INPUT, true);
+        }
+        nlr_pop();
+    } else {
+        thread->at_prompt = true;
+        (void)report(nlr.ret_val);
+    }
+}
+
+_Noreturn void repl_run(struct session *session)
+{
+    for (;;)
+        serve_statement(session);
+}
+
+/* --- Exec ----------------------------------------------------------------------------------------------- */
+
+struct exec_request {
+    struct session *session;
+    char *source;
+    size_t bytes;
+};
+
+/* Is the source one expression, whose value is to be printed? Syntax decides, so it is parsed. */
+static bool is_expression(const char *source, size_t bytes)
+{
+    struct thread *thread = thread_current();
+    nlr_buf_t nlr;
+    bool expression = false;
+    thread->at_prompt = true;
+    if (nlr_push(&nlr) == 0) {
+        mp_lexer_t *lexer = mp_lexer_new_from_str_len(MP_QSTR__lt_stdin_gt_, source, bytes, 0);
+        mp_parse_tree_t tree = mp_parse(lexer, MP_PARSE_EVAL_INPUT);
+        mp_parse_tree_clear(&tree);
+        nlr_pop();
+        expression = true;
+    }
+    thread->at_prompt = false;
+    return expression;
+}
+
+static void exec_main(void *argument)
+{
+    struct exec_request *request = argument;
+    struct thread *thread = thread_current();
+    mp_state_thread_t state = {0};
+    mp_thread_init_state(&state, THREAD_SESSION_STACK_BYTES - ABI_PAGE_BYTES, session_globals(request->session),
+                         session_globals(request->session));
+    mp_parse_input_kind_t kind = is_expression(request->source, request->bytes) ? MP_PARSE_SINGLE_INPUT : MP_PARSE_FILE_INPUT;
+    enum run_outcome outcome = run(request->source, request->bytes, kind, kind == MP_PARSE_SINGLE_INPUT);
+    if (thread->exec != NULL)
+        viewer_exec_end(thread->exec, outcome == RUN_RAISED);
+}
+
+struct thread *repl_start_exec(struct session *session, struct viewer *viewer, char *source, size_t bytes)
+{
+    struct exec_request *request = m_new_obj_maybe(struct exec_request);
+    if (request == NULL)
+        return NULL;
+    *request = (struct exec_request){.session = session, .source = source, .bytes = bytes};
+    struct thread *thread = thread_create(THREAD_EXEC, exec_main, request, session);
+    if (thread != NULL)
+        thread->exec = viewer;
+    return thread;
+}

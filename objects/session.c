@@ -1,0 +1,353 @@
+#include "objects/session.h"
+
+#include <string.h>
+
+#include "py/obj.h"
+#include "py/objexcept.h"
+#include "py/runtime.h"
+
+#include "objects/abi_calls.h"
+#include "objects/console.h"
+#include "objects/repl.h"
+#include "objects/terminal.h"
+#include "objects/viewer.h"
+
+#define WRITE_PIECE_BYTES 1024u
+
+struct session {
+    bool used;
+    bool busy;                        /* runs a line or a program: not waiting at the prompt */
+    char name[SESSION_NAME_BYTES_MAX + 1];
+    struct thread *thread;            /* the foreground */
+    mp_obj_dict_t *globals;
+    mp_obj_dict_t modules;            /* loaded modules, while the session is not the loaded one */
+    mp_obj_t asyncio_context;         /* likewise: the names of its asyncio.core */
+    struct memory_charge charge;
+    uint64_t stream_end;
+    char stream[SESSION_REPLAY_BYTES];
+};
+
+extern mp_obj_t mp_asyncio_context;   /* of extmod/modasyncio.c */
+
+static struct session sessions[SESSIONS_MAX];
+static struct session *loaded;        /* whose modules and asyncio the runtime has at hand; NULL: nobody's */
+static mp_obj_exception_t interrupt;  /* KeyboardInterrupt, raised without memory */
+
+static unsigned index_of(const struct session *session)
+{
+    return (unsigned)(session - sessions);
+}
+
+bool session_name_is_valid(const char *name, size_t bytes)
+{
+    if (bytes == 0 || bytes > SESSION_NAME_BYTES_MAX)
+        return false;
+    for (size_t i = 0; i < bytes; i++) {
+        char c = name[i];
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!letter && c != '_' && c != '-' && c != '.')
+            return false;
+    }
+    return true;
+}
+
+static void session_main(void *argument)
+{
+    struct session *session = argument;
+    mp_state_thread_t state = {0};
+    mp_thread_init_state(&state, THREAD_SESSION_STACK_BYTES - ABI_PAGE_BYTES, NULL, NULL);
+    session->globals = repl_make_globals();
+    mp_globals_set(session->globals);
+    mp_locals_set(session->globals);
+    repl_run(session);
+}
+
+struct session *session_find_or_create(const char *name, size_t bytes)
+{
+    if (!session_name_is_valid(name, bytes))
+        return NULL;
+    struct session *unused = NULL;
+    for (unsigned i = 0; i < SESSIONS_MAX; i++) {
+        struct session *session = &sessions[i];
+        if (!session->used) {
+            if (unused == NULL)
+                unused = session;
+        } else if (strlen(session->name) == bytes && memcmp(session->name, name, bytes) == 0) {
+            return session;
+        }
+    }
+    if (unused == NULL)
+        return NULL;
+    unused->thread = thread_create(THREAD_SESSION, session_main, unused, unused);
+    if (unused->thread == NULL)
+        return NULL;
+    memcpy(unused->name, name, bytes);
+    unused->used = true;
+    unused->asyncio_context = MP_OBJ_NULL;
+    mp_obj_dict_init(&unused->modules, 0);
+    return unused;
+}
+
+struct session *sessions_next(struct session *previous)
+{
+    unsigned i = previous == NULL ? 0 : index_of(previous) + 1;
+    for (; i < SESSIONS_MAX; i++) {
+        if (sessions[i].used)
+            return &sessions[i];
+    }
+    return NULL;
+}
+
+const char *session_name(const struct session *session)
+{
+    return session->name;
+}
+
+struct session *session_current(void)
+{
+    struct thread *thread = thread_current();
+    return thread == NULL ? NULL : thread->session;
+}
+
+void *session_globals(const struct session *session)
+{
+    return session->globals;
+}
+
+void sessions_init(void)
+{
+    interrupt.base.type = &mp_type_KeyboardInterrupt;
+    interrupt.args = (mp_obj_tuple_t *)&mp_const_empty_tuple_obj;
+    CHECK(session_find_or_create("main", 4) != NULL);
+}
+
+/* --- The stream ----------------------------------------------------------------------------------------- */
+
+uint64_t session_stream_start(const struct session *session)
+{
+    return session->stream_end < SESSION_REPLAY_BYTES ? 0 : session->stream_end - SESSION_REPLAY_BYTES;
+}
+
+uint64_t session_stream_end(const struct session *session)
+{
+    return session->stream_end;
+}
+
+size_t session_stream_piece(const struct session *session, uint64_t position, const char **piece)
+{
+    size_t offset = position % SESSION_REPLAY_BYTES;
+    size_t run = SESSION_REPLAY_BYTES - offset;
+    uint64_t left = session->stream_end - position;
+    *piece = session->stream + offset;
+    return left < run ? (size_t)left : run;
+}
+
+uint64_t session_stream_replay(const struct session *session, unsigned lines)
+{
+    uint64_t start = session_stream_start(session), position = session->stream_end, line_start = session->stream_end;
+    unsigned seen = 0;
+    for (; position > start; position--) {
+        if (session->stream[(position - 1) % SESSION_REPLAY_BYTES] == '\n') {
+            line_start = position;
+            if (++seen >= lines)
+                return position;
+        }
+    }
+    /* The ring may begin amid a line, or amid an escape sequence: begin with the first whole line. */
+    return start == 0 || seen == 0 ? start : line_start;
+}
+
+/* Hold the printing thread up, within each viewer's allowance, while viewers would lose output; those that lag on are dropped. */
+static void make_room(struct session *session, size_t bytes)
+{
+    if (!viewers_would_lose(session, bytes))
+        return;
+    viewers_flush(session);
+    while (viewers_would_lose(session, bytes)) {
+        uint64_t left_ns = viewers_lag_left_ns(session, bytes);
+        if (thread_current() == NULL || MP_STATE_THREAD(gc_lock_depth) > 0) {
+            viewers_lag_used(session, bytes, left_ns);
+            return;
+        }
+        uint64_t before_ns = abi_clock();
+        (void)thread_park(&session->stream, before_ns + left_ns);
+        viewers_lag_used(session, bytes, abi_clock() - before_ns);
+    }
+}
+
+void session_write(struct session *session, const char *text, size_t bytes)
+{
+    while (bytes > 0) {
+        size_t part = bytes < WRITE_PIECE_BYTES ? bytes : WRITE_PIECE_BYTES;
+        make_room(session, part);
+        for (size_t i = 0; i < part; i++)
+            session->stream[(session->stream_end + i) % SESSION_REPLAY_BYTES] = text[i];
+        session->stream_end += part;
+        text += part;
+        bytes -= part;
+    }
+    viewers_note_output();
+}
+
+void session_output_drained(struct session *session)
+{
+    threads_wake_all(&session->stream);
+}
+
+/* --- Input ---------------------------------------------------------------------------------------------- */
+
+void session_input_arrived(struct session *session)
+{
+    threads_wake_all(&session->busy);
+    threads_wake_all(&threads_any_event);
+}
+
+bool session_is_busy(const struct session *session)
+{
+    return session->busy;
+}
+
+void session_set_busy(struct session *session, bool busy)
+{
+    session->busy = busy;
+    if (!busy)
+        viewers_note_output();
+}
+
+void session_interrupt_thread(struct thread *thread)
+{
+    mp_state_thread_t *state = thread->language_state;
+    if (state == NULL)
+        return;
+    interrupt.traceback_alloc = interrupt.traceback_len = 0;
+    interrupt.traceback_data = NULL;
+    state->mp_pending_exception = MP_OBJ_FROM_PTR(&interrupt);
+    thread_wake(thread);
+}
+
+bool session_interrupt(struct session *session)
+{
+    if (!session->busy)
+        return false;
+    session_interrupt_thread(session->thread);
+    return true;
+}
+
+bool session_input_waits(const struct session *session)
+{
+    return viewers_input_waits(session, true);
+}
+
+/* Park until a viewer has sent something; raises KeyboardInterrupt. */
+static void wait_for_input(struct session *session, bool keys)
+{
+    while (!viewers_input_waits(session, keys)) {
+        (void)thread_park(&session->busy, ABI_NEVER);
+        mp_handle_pending(true);
+    }
+}
+
+int session_read_char(struct session *session)
+{
+    int key = 0;
+    size_t bytes;
+    struct viewer *from;
+    wait_for_input(session, true);
+    (void)viewers_take_input(session, true, &key, NULL, &bytes, &from);
+    return key;
+}
+
+/* Take input until a line is complete. */
+static int edit_line(struct session *session)
+{
+    static char text[VIEWER_LINE_BYTES_MAX]; /* used between two waits only */
+    for (;;) {
+        int key = 0;
+        size_t bytes = 0;
+        struct viewer *from = NULL;
+        wait_for_input(session, false);
+        if (viewers_take_input(session, false, &key, text, &bytes, &from) == VIEWER_INPUT_LINE) {
+            session->busy = true;
+            terminal_whole_line(text, bytes);
+            /* The others see the line as if it were typed here. */
+            make_room(session, bytes + 2);
+            viewer_skip(from, session->stream_end, session->stream_end + bytes + 2);
+            session_write(session, text, bytes);
+            session_write(session, "\r\n", 2);
+            return 0;
+        }
+        int end = terminal_key(key == '\n' ? '\r' : key, session->globals);
+        if (end >= 0)
+            return end;
+    }
+}
+
+int session_read_line(struct session *session, vstr_t *line, const char *prompt)
+{
+    struct thread *thread = thread_current();
+    CHECK(!thread->in_editor);
+    nlr_buf_t nlr;
+    thread->in_editor = true;
+    terminal_load(index_of(session));
+    int end = 0;
+    bool raised = true;
+    if (nlr_push(&nlr) == 0) {
+        terminal_begin(line, prompt, viewers_have_terminal(session));
+        end = edit_line(session);
+        nlr_pop();
+        raised = false;
+    }
+    terminal_save(index_of(session));
+    thread->in_editor = false;
+    if (raised)
+        nlr_jump(nlr.ret_val);
+    return end;
+}
+
+/* --- Switching ------------------------------------------------------------------------------------------ */
+
+void session_save_current(void)
+{
+    if (loaded != NULL) {
+        loaded->modules = MP_STATE_VM(mp_loaded_modules_dict);
+        loaded->asyncio_context = mp_asyncio_context;
+    }
+}
+
+void session_enter(struct thread *thread)
+{
+    struct session *session = thread->session;
+    if (session != loaded) {
+        session_save_current();
+        MP_STATE_VM(mp_loaded_modules_dict) = session->modules;
+        mp_asyncio_context = session->asyncio_context;
+        loaded = session;
+    }
+    if (thread->in_editor)
+        terminal_load(index_of(session));
+}
+
+void session_leave(struct thread *thread)
+{
+    if (thread->in_editor)
+        terminal_save(index_of(thread->session));
+}
+
+void session_mark(struct session *session)
+{
+    memory_mark(&session->globals, &session->globals + 1);
+    memory_mark(&session->modules, &session->modules + 1);
+    memory_mark(&session->asyncio_context, &session->asyncio_context + 1);
+    terminal_mark(index_of(session));
+    viewers_mark(session);
+}
+
+struct memory_charge *session_charge(struct session *session)
+{
+    return &session->charge;
+}
+
+const struct memory_charge *session_charge_const(const struct session *session)
+{
+    return &session->charge;
+}
