@@ -65,10 +65,9 @@ static void look_for_end(struct control_call *call)
         const char *name = last + 6;
         size_t name_bytes = strcspn(name, " ");
         enum status status = status_of_name(name, name_bytes);
+        const char *reason = strstr(name, " reason ");
         const char *sentence = name[name_bytes] == ' ' ? name + name_bytes + 1 : name;
-        if (strncmp(sentence, "reason ", 7) == 0) {
-            sentence += 7;
-        }
+        sentence = reason != NULL ? reason + strlen(" reason ") : sentence;
         call_end(call, status, sentence);
         *last = 0;
         call->bytes = (size_t)(last - call->text);

@@ -23,7 +23,7 @@ enum {
     LAB_CONTROL_ANSWER_BYTES_MAX = 16384,
     LAB_RAW_BYTES_MAX = 4096,
     LAB_SMALL_FILE_BYTES_MAX = 65536,   /* configuration, pid files, lab state */
-    LAB_SOURCE_BYTES_MAX = 1 << 20,     /* Python source given to `exec` */
+    LAB_SOURCE_BYTES_MAX = 256 << 10,   /* Python source given to `exec`: what the world takes */
     LAB_LOG_BYTES_MAX = 32 << 20,       /* a longer node log is set aside (one generation) when the node starts */
 
     /* The switch. A frame on the stream netdev is at most QEMU's own buffer; one on our Ethernet is at most 1514. */

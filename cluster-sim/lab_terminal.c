@@ -16,6 +16,7 @@
 #include "cluster-sim/lab_status.h"
 
 enum {
+    INTERRUPT_BYTE = 0x03,           /* Ctrl-C, in the world's protocol */
     DETACH_KEY = 0x1d,               /* Ctrl-] */
     LOOK_IDLE_MS = 5000,             /* look after the cluster so often while nothing comes */
     LOOK_UNANSWERED_MS = 1500,       /* and so soon after a key that nothing answers */
@@ -297,6 +298,20 @@ static void take_answer(struct exec_answer *answer, const char *bytes, size_t co
     }
 }
 
+/* The first Ctrl-C interrupts the source; its exception then ends the answer. A second one ends this command. */
+static void pass_on_interrupt(int descriptor)
+{
+    static const char interrupt = INTERRUPT_BYTE;
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    if (ended_by_signal) {
+        ended_by_signal = 0;
+        sigaction(SIGINT, &action, NULL);
+        if (write(descriptor, &interrupt, 1) != 1) {
+            progress("the interrupt could not be sent; Ctrl-C again ends this command");
+        }
+    }
+}
+
 static enum outcome read_answer(const struct cluster *cluster, int descriptor, uint64_t deadline_ms)
 {
     static struct exec_answer answer;
@@ -305,6 +320,7 @@ static enum outcome read_answer(const struct cluster *cluster, int descriptor, u
         char bytes[16384];
         struct pollfd wanted = {.fd = descriptor, .events = POLLIN};
         fflush(stdout);
+        pass_on_interrupt(descriptor);
         int ready = poll(&wanted, 1, 500);
         ssize_t got = ready > 0 ? read(descriptor, bytes, sizeof bytes) : -1;
         if (got > 0) {
@@ -363,6 +379,8 @@ enum outcome terminal_exec(const struct cluster *cluster, const char *session, c
     }
     char line[96];
     int length = snprintf(line, sizeof line, "exec %s %zu\n", session, bytes);
+    struct sigaction action = {.sa_handler = on_signal};
+    sigaction(SIGINT, &action, NULL);
     int error = write_patiently(descriptor, line, (size_t)length);
     if (error == 0) {
         error = write_patiently(descriptor, source, bytes);

@@ -1,0 +1,636 @@
+"""The command and its background process with fake nodes: starting, status, the way in, faults, recovery."""
+import json
+import os
+import pty
+import select
+import signal
+import socket
+import subprocess
+import time
+
+import fakes
+import lab
+from lab import DEGRADED, FAILED, NO_QUORUM, OK, TIMED_OUT, USAGE, eidolon, wait_until
+
+BROADCAST = b"\xff" * 6
+
+
+def mac(node):
+    return bytes([0x52, 0x54, 0x00, 0xE1, 0x00, node])
+
+
+def frame(to, sender, text):
+    return (to + sender + b"\x88\xb5" + text).ljust(60, b"\0")
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def switch_pid(cluster):
+    with open(os.path.join(cluster.directory, "switch.pid")) as file:
+        return int(file.read().split()[0])
+
+
+def kill_switch(cluster):
+    pid = switch_pid(cluster)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not alive(pid), "the background process is gone")
+
+
+class TestStart(fakes.FakeTestCase):
+    def test_start_returns_when_the_terminal_answers(self):
+        cluster = self.fake_cluster()
+        connection = self.connect(cluster.attach_address())
+        connection.wait_for(">>> ")
+
+    def test_start_of_a_running_cluster_changes_nothing(self):
+        cluster = self.fake_cluster()
+        before = cluster.status()
+        cluster.start()
+        after = cluster.status()
+        self.assertEqual([node["pid"] for node in before["nodes"]], [node["pid"] for node in after["nodes"]])
+        self.assertEqual(before["worlds"][0]["attach"], after["worlds"][0]["attach"])
+
+    def test_a_world_that_does_not_come_is_a_time_out_with_reasons(self):
+        cluster = self.fake_cluster(world=False, speaking=False, start=False)
+        result = cluster.try_command("start", "--timeout", 1)
+        self.assertExit(result, TIMED_OUT, "did not answer", "eidolon status", "node 1: down", "management port does not answer")
+        self.assertTrue(all(node["pid"] for node in cluster.status()["nodes"]), "what was started goes on")
+
+    def test_a_stopped_world_is_told_instead_of_waited_for(self):
+        cluster = self.fake_cluster(world=False, start=False)
+        self.set_status(cluster, 1, world="stopped", reason="write to a page it does not own")
+        result = cluster.try_command("start", "--timeout", 100, timeout_s=60)
+        self.assertExit(result, DEGRADED, "the world is stopped", "write to a page it does not own", "eidolon world reset")
+
+    def test_a_missing_qemu_is_named_and_nothing_is_left_running(self):
+        cluster = self.fake_cluster(start=False)
+        cluster.environment = {**fakes.ENVIRONMENT, "EIDOLON_QEMU": "qemu-that-is-not-there"}
+        self.assertExit(cluster.try_command("start"), FAILED, "not installed", "apt-get install")
+        self.assertEqual(cluster.status()["switch"], "down")
+        self.assertFalse(os.path.exists(os.path.join(cluster.directory, "node1", "qemu.pid")))
+
+    def test_a_missing_kernel_is_named(self):
+        cluster = self.fake_cluster(start=False)
+        cluster.environment = {**fakes.ENVIRONMENT, "EIDOLON_KERNEL": "no-kernel.elf"}
+        self.assertExit(cluster.try_command("start"), FAILED, "no-kernel.elf", "make")
+
+    def test_a_qemu_that_ends_at_once_is_quoted(self):
+        cluster = self.fake_cluster(start=False)
+        script = os.path.join(self.folder(), "qemu")
+        with open(script, "w") as file:
+            file.write("#!/bin/sh\necho 'qemu: out of luck' >&2\nexit 1\n")
+        os.chmod(script, 0o755)
+        cluster.environment = {**fakes.ENVIRONMENT, "EIDOLON_QEMU": script}
+        self.assertExit(cluster.try_command("start"), FAILED, "ended at once", "out of luck")
+
+    def test_a_node_that_cannot_start_does_not_keep_a_majority_from_it(self):
+        cluster = self.fake_cluster(start=False)
+        os.unlink(self.path(cluster, 3, "disk.img"))
+        result = cluster.try_command("start")
+        self.assertExit(result, DEGRADED, "node 3 has no disk", "lose-disk")
+        self.connect(cluster.attach_address()).wait_for(">>> ")
+
+    def test_a_damaged_boot_configuration_is_named(self):
+        cluster = self.fake_cluster(start=False)
+        with open(self.path(cluster, 1, "boot.conf"), "r+b") as file:
+            file.seek(100)
+            file.write(b"\xff\xff\xff\xff")
+        self.assertExit(cluster.try_command("node", "start", 1), FAILED, "boot configuration", "damaged")
+        with open(self.path(cluster, 2, "boot.conf"), "r+b") as file:
+            file.truncate(100)
+        self.assertExit(cluster.try_command("node", "start", 2), FAILED, "wrong size")
+
+    def test_an_interrupt_during_start_is_told_and_start_can_go_on(self):
+        cluster = self.fake_cluster(world=False, start=False)
+        process = subprocess.Popen([lab.EIDOLON, "start", cluster.directory], env={**os.environ, **fakes.ENVIRONMENT},
+                                   stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: all(node["pid"] for node in cluster.status()["nodes"]), "all nodes run")
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=lab.DEADLINE_S)
+        self.assertEqual(process.returncode, FAILED)
+        self.assertIn("interrupted", errors)
+        self.set_file(cluster, 1, "fake-world", "")
+        cluster.start()
+
+    def test_a_stale_pid_file_names_no_stranger(self):
+        cluster = self.fake_cluster(start=False)
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            boot = file.read().strip()
+        stranger = subprocess.Popen(["sleep", "600"])
+        self.addCleanup(stranger.wait)
+        self.addCleanup(stranger.kill)
+        for content in (f"{stranger.pid} 1 {boot}\n", f"{stranger.pid}\n", "garbage", "", "-1 1 x\n"):
+            with self.subTest(content=content):
+                self.set_file(cluster, 1, "qemu.pid", content)
+                self.assertIsNone(cluster.node(1)["pid"])
+                cluster.kill(1)
+                self.assertIsNone(stranger.poll())
+
+    def test_two_clusters_do_not_collide(self):
+        first, second = self.fake_cluster(), self.fake_cluster()
+        self.assertNotEqual(first.attach_address(), second.attach_address())
+        first.stop()
+        self.assertEqual(second.status()["state"], "ok")
+        self.connect(second.attach_address()).wait_for(">>> ")
+
+    def test_a_long_folder_name_works(self):
+        deep = os.path.join(self.folder(), *["d" * 60] * 5, "c")
+        self.assertExit(eidolon("create", deep), OK)
+        cluster = lab.Cluster(deep, fakes.ENVIRONMENT)
+        self.addCleanup(self.remove_cluster, cluster)
+        self.set_file(cluster, 1, "fake-world", "")
+        for node in (1, 2, 3):
+            self.set_status(cluster, node)
+        cluster.start()
+        self.assertEqual(cluster.status()["state"], "ok")
+
+
+class TestStop(fakes.FakeTestCase):
+    def test_stop_ends_all_processes_and_leaves_no_sockets(self):
+        cluster = self.fake_cluster()
+        pids = [node["pid"] for node in cluster.status()["nodes"]] + [switch_pid(cluster)]
+        cluster.stop()
+        self.assertEqual([pid for pid in pids if alive(pid)], [])
+        left = {name for _, _, names in os.walk(cluster.directory) for name in names}
+        self.assertFalse({"control.sock", "port.sock", "mgmt.sock", "net.sock", "qemu.pid", "switch.pid"} & left)
+        self.assertIn("eidolon stop", cluster.node(1)["reason"])
+
+    def test_the_port_of_the_terminal_is_the_same_after_a_stop(self):
+        cluster = self.fake_cluster()
+        before = cluster.attach_address()
+        cluster.stop()
+        cluster.start()
+        self.assertEqual(cluster.attach_address(), before)
+
+    def test_a_busy_port_is_replaced_by_a_free_one(self):
+        cluster = self.fake_cluster()
+        port = int(cluster.attach_address().split(":")[1])
+        cluster.stop()
+        with socket.socket() as busy:
+            busy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            busy.bind(("127.0.0.1", port))
+            busy.listen()
+            cluster.start()
+            self.assertNotEqual(cluster.attach_address(), f"127.0.0.1:{port}")
+            self.connect(cluster.attach_address()).wait_for(">>> ")
+
+    def test_destroy_of_a_running_cluster_stops_it_first(self):
+        cluster = self.fake_cluster()
+        pids = [node["pid"] for node in cluster.status()["nodes"]] + [switch_pid(cluster)]
+        self.destroy_fakes(cluster)
+        self.assertExit(cluster.try_command("destroy"), OK)
+        self.assertEqual([pid for pid in pids if alive(pid)], [])
+        self.assertFalse(os.path.exists(cluster.directory))
+
+
+class TestNodes(fakes.FakeTestCase):
+    def test_kill_is_a_kill_and_only_of_that_node(self):
+        cluster = self.fake_cluster()
+        pids = [node["pid"] for node in cluster.status()["nodes"]]
+        cluster.kill(2)
+        self.assertEqual([alive(pid) for pid in pids], [True, False, True])
+        self.assertIn("node kill", cluster.node(2)["reason"])
+        self.assertNotIn("terminating", open(self.path(cluster, 2, "qemu.log")).read())
+
+    def test_stop_and_start_of_a_node(self):
+        cluster = self.fake_cluster()
+        cluster.command("node", "stop", 3)
+        self.assertIn("node stop", cluster.node(3)["reason"])
+        cluster.start_node(3)
+        wait_until(lambda: cluster.node(3)["state"] == "up", "node 3 is up")
+
+    def test_a_qemu_that_dies_by_itself_is_reported_with_its_last_words(self):
+        cluster = self.fake_cluster()
+        os.kill(cluster.node(2)["pid"], signal.SIGTERM)
+        wait_until(lambda: cluster.node(2)["pid"] is None, "QEMU of node 2 is gone")
+        self.assertIn("no command ended it", cluster.node(2)["reason"])
+        self.assertIn("terminating on signal 15", cluster.node(2)["reason"])
+
+    def test_a_disk_is_not_lost_under_a_running_node(self):
+        cluster = self.fake_cluster()
+        self.assertExit(cluster.try_command("node", "lose-disk", 1), FAILED, "while its node is down", "node kill")
+
+    def test_the_log_goes_to_stdout_and_survives_restarts(self):
+        cluster = self.fake_cluster()
+        cluster.kill(1)
+        cluster.start_node(1)
+        wait_until(lambda: cluster.log(1).count("fake node starts") == 2, "the log has both starts")
+
+
+class TestStatus(fakes.FakeTestCase):
+    def assertState(self, cluster, state, code):
+        result = cluster.try_command("status", "-o", "json")
+        self.assertEqual((json.loads(result.stdout)["state"], result.returncode), (state, code), result.stdout)
+        return json.loads(result.stdout)
+
+    def test_all_well_is_ok(self):
+        cluster = self.fake_cluster()
+        status = self.assertState(cluster, "ok", OK)
+        self.assertEqual({key: status["nodes"][0][key] for key in ("id", "state", "reason", "role", "term", "commit_index", "incarnation")},
+                         {"id": 1, "state": "up", "reason": "", "role": "leader", "term": 3, "commit_index": 12, "incarnation": "abc"})
+        self.assertEqual(status["nodes"][1]["worlds"][0]["name"], "main")
+        self.assertEqual(status["nodes"][1]["worlds"][0]["digest"], "00000000deadbeef")
+        world = status["worlds"][0]
+        self.assertEqual((world["name"], world["host"], world["epoch"], world["state"], world["address"]), ("main", 1, 7, "running", "10.77.0.100"))
+
+    def test_a_dead_node_degrades(self):
+        cluster = self.fake_cluster()
+        cluster.kill(3)
+        status = self.assertState(cluster, "degraded", DEGRADED)
+        self.assertEqual(status["nodes"][2]["state"], "down")
+        self.assertIn("node start", cluster.try_command("status").stdout)
+
+    def test_a_silent_node_is_down_with_the_last_line_of_its_log(self):
+        cluster = self.fake_cluster()
+        self.silence(cluster, 2)
+        status = self.assertState(cluster, "degraded", DEGRADED)
+        self.assertEqual(status["nodes"][1]["state"], "down")
+        self.assertIn("management", status["nodes"][1]["reason"])
+
+    def test_a_node_that_was_silent_is_heard_again(self):
+        cluster = self.fake_cluster()
+        self.silence(cluster, 2)
+        self.assertState(cluster, "degraded", DEGRADED)
+        self.set_status(cluster, 2)
+        wait_until(lambda: cluster.status()["state"] == "ok", "the cluster is ok")
+
+    def test_a_node_without_a_vote_is_joining(self):
+        cluster = self.fake_cluster()
+        self.set_status(cluster, 3, voter=0)
+        self.assertEqual(self.assertState(cluster, "degraded", DEGRADED)["nodes"][2]["state"], "joining")
+
+    def test_a_bad_disk_is_told(self):
+        cluster = self.fake_cluster()
+        self.set_status(cluster, 3, role="joining", disk="corrupt", reason="record 17 has a bad checksum")
+        self.assertIn("record 17", self.assertState(cluster, "degraded", DEGRADED)["nodes"][2]["reason"])
+
+    def test_no_leader_is_no_quorum(self):
+        cluster = self.fake_cluster()
+        for node in (1, 2, 3):
+            self.set_status(cluster, node, leader=0, majority=0, host=False)
+        status = self.assertState(cluster, "no-quorum", NO_QUORUM)
+        self.assertIsNone(status["worlds"][0]["host"])
+
+    def test_a_deposed_leader_is_not_believed(self):
+        cluster = self.fake_cluster()
+        self.set_status(cluster, 1, majority=0, host=True, world="waiting-commit")
+        self.set_status(cluster, 2, leader=2)
+        self.set_status(cluster, 3, leader=2)
+        status = self.assertState(cluster, "degraded", DEGRADED)
+        self.assertEqual(status["worlds"][0]["host"], 2)
+
+    def test_a_link_that_the_leader_misses_degrades(self):
+        cluster = self.fake_cluster()
+        self.set_status(cluster, 1, links=[2])
+        self.assertIn("no link", self.assertState(cluster, "degraded", DEGRADED)["nodes"][2]["reason"])
+
+    def test_a_stopped_world_degrades_and_is_explained(self):
+        cluster = self.fake_cluster()
+        self.set_status(cluster, 1, world="stopped", reason='a "bad" page\\')
+        status = self.assertState(cluster, "degraded", DEGRADED)
+        self.assertEqual((status["worlds"][0]["state"], status["worlds"][0]["reason"]), ("stopped", 'a "bad" page\\'))
+        self.assertIn("eidolon world reset", cluster.try_command("status").stdout)
+        self.assertExit(cluster.try_command("exec", "1"), DEGRADED, "the world is stopped")
+
+    def test_last_words_are_shown(self):
+        cluster = self.fake_cluster()
+        self.set_status(cluster, 2, last_words="check failed at x.c:1")
+        self.assertIn("check failed at x.c:1", cluster.try_command("status").stdout)
+
+    def test_nonsense_from_a_node_does_no_harm(self):
+        cluster = self.fake_cluster()
+        for text in ("ok\n", "error FULL a reason\n", "raft\nworld\npeer\nnode\nmove\ndisk\nok\n", "x" * 20000 + "\nok\n", "raft role \xff term -1\nok\n",
+                     "world " + "w" * 900 + " state running host 1\nok\n", "peer 99 link 1\nraft term 99999999999999999999999\nok\n"):
+            with self.subTest(text=text[:40]):
+                self.set_file(cluster, 2, "fake-status", text)
+                self.assertEqual(len(cluster.status()["nodes"]), 3)
+        self.set_status(cluster, 2)
+        wait_until(lambda: cluster.status()["state"] == "ok", "the cluster is ok")
+
+
+class TestBackground(fakes.FakeTestCase):
+    def test_nodes_outlive_it_status_says_so_and_start_recovers(self):
+        cluster = self.fake_cluster()
+        pids = [node["pid"] for node in cluster.status()["nodes"]]
+        forward = cluster.forward(8000)
+        kill_switch(cluster)
+        status = cluster.status()
+        self.assertEqual((status["switch"], status["state"]), ("down", "degraded"))
+        self.assertEqual([node["state"] for node in status["nodes"]], ["up"] * 3, "nodes are asked directly")
+        self.assertIn("background process", cluster.try_command("status").stdout)
+        self.assertExit(cluster.try_command("exec", "1"), FAILED, "not running", "eidolon start")
+        cluster.start()
+        self.assertEqual([node["pid"] for node in cluster.status()["nodes"]], pids)
+        self.assertEqual(cluster.status()["state"], "ok")
+        self.assertEqual(cluster.forward(8000), forward, "forwards keep their ports")
+
+    def test_cuts_outlive_it(self):
+        cluster = self.fake_cluster()
+        cluster.isolate(3)
+        kill_switch(cluster)
+        cluster.start()
+        self.assertIn("node 3 is isolated", cluster.status()["faults"])
+
+    def test_one_that_hangs_is_replaced(self):
+        cluster = self.fake_cluster()
+        pid = switch_pid(cluster)
+        os.kill(pid, signal.SIGSTOP)
+        self.assertExit(cluster.try_command("forward", "80"), TIMED_OUT, "does not answer")
+        cluster.start()
+        self.assertFalse(alive(pid))
+        self.assertEqual(cluster.status()["state"], "ok")
+
+    def test_nonsense_on_its_sockets_does_no_harm(self):
+        cluster = self.fake_cluster()
+        for name in ("control.sock", "port.sock"):
+            for junk in (b"\0" * 100000, b"forward 9 9 9\n" * 50, b"manage 1 99999999999 status\n", b"cut 1\n", b"raw 1 100 zz\n", os.urandom(70000),
+                         b"x" * 20000 + b"\n", b"\xff\xff\xff\xff"):
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.settimeout(0.2)
+                    client.connect(os.path.join(cluster.directory, name))
+                    try:
+                        client.sendall(junk)
+                        client.recv(4096)
+                    except OSError:
+                        pass
+        self.assertEqual(cluster.status()["state"], "ok")
+
+    def test_many_idle_clients_do_not_lock_others_out_for_ever(self):
+        cluster = self.fake_cluster()
+        clients = []
+        for _ in range(40):
+            client = socket.socket(socket.AF_UNIX)
+            client.connect(os.path.join(cluster.directory, "control.sock"))
+            clients.append(client)
+        for client in clients:
+            client.close()
+        wait_until(lambda: cluster.status()["state"] == "ok", "the cluster is ok")
+
+    def test_it_costs_nothing_while_nothing_happens(self):
+        cluster = self.fake_cluster()
+        cluster.status()
+
+        def ticks():
+            with open(f"/proc/{switch_pid(cluster)}/stat") as file:
+                return sum(map(int, file.read().rsplit(")", 1)[1].split()[11:13]))
+        before = ticks()
+        time.sleep(2)
+        self.assertLess(ticks() - before, 0.1 * 2 * os.sysconf("SC_CLK_TCK"))
+
+
+class TestWayIn(fakes.FakeTestCase):
+    def test_forward_is_the_same_for_the_same_port(self):
+        cluster = self.fake_cluster()
+        first = cluster.forward(8000)
+        self.assertRegex(first, r"^127\.0\.0\.1:\d+$")
+        self.assertEqual(cluster.forward(8000), first)
+        self.assertNotEqual(cluster.forward(8001), first)
+        self.assertNotEqual(cluster.forward(8000, node=1), first)
+
+    def test_forwards_are_bounded(self):
+        cluster = self.fake_cluster(nodes=1)
+        for port in range(2000, 2063):
+            cluster.forward(port)
+        self.assertExit(cluster.try_command("forward", 3000), FAILED, "bound")
+        self.assertEqual(cluster.status()["state"], "ok")
+
+    def test_exec_prints_what_came_and_passes_the_exit_code_on(self):
+        cluster = self.fake_cluster()
+        result = cluster.try_command("exec", "print('hello')\n")
+        self.assertEqual((result.returncode, result.stdout), (OK, "print('hello')\n"))
+        result = cluster.try_command("exec", "--session", "other", "-", stdin="raise X\nöäü\n" + "line\n" * 5000)
+        self.assertEqual((result.returncode, result.stdout), (FAILED, "raise X\nöäü\n" + "line\n" * 5000))
+
+    def test_exec_refuses_what_the_world_could_not_take(self):
+        cluster = self.fake_cluster()
+        self.assertExit(cluster.try_command("exec", "-", stdin="x" * (256 * 1024 + 1)), USAGE, "longer")
+        self.assertExit(cluster.try_command("exec", "--session", "two words", "1"), USAGE, "session")
+
+    def test_attach_needs_a_terminal(self):
+        cluster = self.fake_cluster()
+        self.assertExit(cluster.try_command("attach"), FAILED, "terminal", "eidolon exec")
+
+    def test_attach_speaks_its_protocol_detaches_and_restores_the_terminal(self):
+        cluster = self.fake_cluster()
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execve(lab.EIDOLON, [lab.EIDOLON, "attach", cluster.directory, "--session", "s1"], {**os.environ, **fakes.ENVIRONMENT})
+        self.addCleanup(os.close, terminal)
+        output = b""
+
+        def wait_for(text):
+            nonlocal output
+
+            def came():
+                nonlocal output
+                if select.select([terminal], [], [], 0.1)[0]:
+                    try:
+                        output += os.read(terminal, 65536)
+                    except OSError:
+                        pass
+                return text in output
+            wait_until(came, f"{text!r} on the terminal, got {output!r}")
+        wait_for(b"<terminal s1 80x24\n>")
+        os.write(terminal, b"abc\x03")
+        wait_for(b"\x03>")
+        self.assertIn(b"abc", output)
+        os.write(terminal, b"\x1d")
+        wait_for(b"eidolon stop")
+        self.assertIn(b"come back", output)
+        _, result = os.waitpid(pid, 0)
+        self.assertEqual(os.waitstatus_to_exitcode(result), OK)
+
+
+class TestMove(fakes.FakeTestCase):
+    def test_move_prints_how_long_the_world_was_stopped(self):
+        cluster = self.fake_cluster()
+        self.set_file(cluster, 1, "fake-move", "ok\n")
+        process = subprocess.Popen([lab.EIDOLON, "move", cluster.directory, "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.set_status(cluster, 1, leader=2, move="move state done target 2 stopped_us 12345 reason ")
+        self.set_status(cluster, 2, leader=2)
+        self.set_status(cluster, 3, leader=2)
+        output, errors = process.communicate(timeout=lab.DEADLINE_S)
+        self.assertEqual(process.returncode, OK, errors)
+        self.assertRegex(output, r"(to node 2, stopped for 12\.3 ms|already)")
+
+    def test_a_refused_move_gives_the_reason(self):
+        cluster = self.fake_cluster()
+        self.set_file(cluster, 1, "fake-move", "error BUSY not now reason that node is not a voter yet\n")
+        self.assertExit(cluster.try_command("move", 2), FAILED, "that node is not a voter yet")
+
+    def test_a_failed_move_gives_the_reason(self):
+        cluster = self.fake_cluster()
+        self.set_file(cluster, 1, "fake-move", "ok\n")
+        self.set_status(cluster, 1, move="move state failed target 2 stopped_us 5 reason the other side went away")
+        self.assertExit(cluster.try_command("move", 2), FAILED, "the other side went away", "stays on node 1")
+
+    def test_a_move_to_where_it_is_does_nothing(self):
+        cluster = self.fake_cluster()
+        self.assertIn("already", cluster.command("move", 1))
+
+    def test_a_move_to_a_dead_node_is_refused(self):
+        cluster = self.fake_cluster()
+        cluster.kill(2)
+        self.assertExit(cluster.try_command("move", 2), DEGRADED, "node 2", "down")
+
+    def test_reset_only_of_a_stopped_world(self):
+        cluster = self.fake_cluster()
+        self.set_file(cluster, 1, "fake-reset", "ok\n")
+        self.assertExit(cluster.try_command("world", "reset"), FAILED, "not stopped")
+        self.set_status(cluster, 1, world="stopped", reason="x")
+        self.assertExit(cluster.try_command("world", "reset"), OK)
+
+    def test_management_lines_reach_the_node(self):
+        cluster = self.fake_cluster()
+        self.assertEqual(cluster.command("node", "manage", 2, "ping hello"), "pong hello\n")
+        self.assertExit(cluster.try_command("node", "manage", 2, "fly"), FAILED, "no such command")
+        self.assertExit(cluster.try_command("node", "manage", 2, "--raw", stdin="\x00garbage\x7f" * 100), OK)
+        self.assertIn("garbage", cluster.log(2))
+        self.assertEqual(cluster.command("node", "manage", 2, "ping again"), "pong again\n")
+
+
+class TestSwitch(fakes.FakeTestCase):
+    def cards(self, cluster):
+        return {node: self.card(cluster, node) for node in (1, 2, 3)}
+
+    def assertSilent(self, card, unwanted):
+        """`unwanted` does not come although a frame sent after it over another way does (by then the switch has seen both)."""
+        while True:
+            got = card.receive(0.5)
+            if got is None:
+                return
+            self.assertNotEqual(got, unwanted)
+
+    def test_a_frame_reaches_its_node_and_a_broadcast_all(self):
+        cluster = self.fake_cluster()
+        cards = self.cards(cluster)
+        cards[1].send(frame(BROADCAST, mac(1), b"hello"))
+        for node in (2, 3):
+            cards[node].wait_frame(frame(BROADCAST, mac(1), b"hello"))
+        cards[2].send(frame(mac(1), mac(2), b"answer"))
+        cards[1].wait_frame(frame(mac(1), mac(2), b"answer"))
+        self.assertSilent(cards[3], frame(mac(1), mac(2), b"answer"))
+
+    def test_an_address_follows_its_owner(self):
+        cluster = self.fake_cluster()
+        cards = self.cards(cluster)
+        world = bytes([0x02, 0xE1, 0xD0, 0, 0, 9])
+        cards[1].send(frame(BROADCAST, world, b"here"))
+        cards[3].wait_frame(frame(BROADCAST, world, b"here"))
+        cards[3].send(frame(world, mac(3), b"one"))
+        cards[1].wait_frame(frame(world, mac(3), b"one"))
+        cards[2].send(frame(BROADCAST, world, b"moved"))
+        cards[3].wait_frame(frame(BROADCAST, world, b"moved"))
+        cards[3].send(frame(world, mac(3), b"two"))
+        cards[2].wait_frame(frame(world, mac(3), b"two"))
+        self.assertSilent(cards[1], frame(world, mac(3), b"two"))
+
+    def test_an_address_of_a_dead_node_is_forgotten(self):
+        cluster = self.fake_cluster()
+        cards = self.cards(cluster)
+        world = bytes([0x02, 0xE1, 0xD0, 0, 0, 9])
+        cards[1].send(frame(BROADCAST, world, b"here"))
+        cards[3].wait_frame(frame(BROADCAST, world, b"here"))
+        cluster.kill(1)
+        cards[3].send(frame(world, mac(3), b"anyone?"))
+        cards[2].wait_frame(frame(world, mac(3), b"anyone?"))
+
+    def test_cuts_are_of_a_direction_and_heal(self):
+        cluster = self.fake_cluster()
+        cards = self.cards(cluster)
+        cluster.cut(1, 2, one_way=True)
+        cards[1].send(frame(BROADCAST, mac(1), b"a"))
+        cards[3].wait_frame(frame(BROADCAST, mac(1), b"a"))
+        self.assertSilent(cards[2], frame(BROADCAST, mac(1), b"a"))
+        cards[2].send(frame(mac(1), mac(2), b"b"))
+        cards[1].wait_frame(frame(mac(1), mac(2), b"b"))
+        cluster.cut(1, 2)
+        cards[2].send(frame(mac(1), mac(2), b"c"))
+        self.assertSilent(cards[1], frame(mac(1), mac(2), b"c"))
+        self.assertIn("cut from node 1 to node 2", cluster.status()["faults"])
+        cluster.heal()
+        self.assertEqual(cluster.status()["faults"], "")
+        cards[2].send(frame(mac(1), mac(2), b"d"))
+        cards[1].wait_frame(frame(mac(1), mac(2), b"d"))
+
+    def test_an_isolated_node_hears_and_teaches_nobody_but_still_reports(self):
+        cluster = self.fake_cluster()
+        cards = self.cards(cluster)
+        world = bytes([0x02, 0xE1, 0xD0, 0, 0, 9])
+        cards[2].send(frame(BROADCAST, world, b"mine"))
+        cards[3].wait_frame(frame(BROADCAST, world, b"mine"))
+        cluster.isolate(1)
+        cards[1].send(frame(BROADCAST, world, b"no, mine"))
+        self.assertSilent(cards[3], frame(BROADCAST, world, b"no, mine"))
+        cards[3].send(frame(world, mac(3), b"whose?"))
+        cards[2].wait_frame(frame(world, mac(3), b"whose?"))
+        self.assertEqual(cluster.node(1)["state"], "up")
+        with self.assertRaises(AssertionError):
+            self.connect(cluster.attach_address()).wait_for(">>> ", deadline_s=2)
+
+    def test_a_cut_from_the_outside(self):
+        cluster = self.fake_cluster()
+        cluster.cut("outside", 1)
+        with self.assertRaises(AssertionError):
+            self.connect(cluster.attach_address()).wait_for(">>> ", deadline_s=2)
+        cluster.heal()
+        self.connect(cluster.attach_address()).wait_for(">>> ")
+
+    def test_a_cut_needs_two_ends(self):
+        cluster = self.fake_cluster()
+        self.assertExit(cluster.try_command("fault", "cut", "1", "1"), USAGE, "two different ends")
+
+    def test_a_tap_sees_broadcasts_and_sends(self):
+        cluster = self.fake_cluster()
+        cards, tap = self.cards(cluster), self.tap(cluster)
+        cards[1].send(frame(BROADCAST, mac(1), b"to all"))
+        tap.wait_frame(frame(BROADCAST, mac(1), b"to all"))
+        tap.send(frame(mac(2), mac(77), b"from outside"))
+        cards[2].wait_frame(frame(mac(2), mac(77), b"from outside"))
+
+    def test_broken_frames_end_a_tap_only(self):
+        cluster = self.fake_cluster()
+        cards, tap = self.cards(cluster), self.tap(cluster)
+        tap.send(b"short")
+        tap.send(b"\xff" * 60000)
+        tap.socket.sendall(b"\xff\xff\xff\xff junk")
+        wait_until(lambda: tap.socket.recv(4096) == b"", "the tap is closed")
+        cards[1].send(frame(mac(2), mac(1), b"still"))
+        cards[2].wait_frame(frame(mac(2), mac(1), b"still"))
+
+    def test_a_node_that_does_not_read_harms_no_other(self):
+        cluster = self.fake_cluster()
+        cards = self.cards(cluster)
+        os.kill(cluster.node(3)["pid"], signal.SIGSTOP)
+        big = frame(BROADCAST, mac(1), b"x" * 1400)
+        for _ in range(3000):
+            cards[1].send(big)
+            cards[2].receive(0.05)
+        cards[1].send(frame(mac(2), mac(1), b"last"))
+        cards[2].wait_frame(frame(mac(2), mac(1), b"last"))
+        os.kill(cluster.node(3)["pid"], signal.SIGCONT)
+
+    def test_capture_has_every_frame(self):
+        cluster = self.fake_cluster()
+        cards = self.cards(cluster)
+        path = os.path.join(self.folder(), "all.pcap")
+        cluster.command("capture", path)
+        for number in range(50):
+            cards[1].send(frame(mac(2), mac(1), b"number %d" % number))
+        cards[2].wait_frame(frame(mac(2), mac(1), b"number 49"))
+        cluster.command("capture", "--stop")
+        with open(path, "rb") as file:
+            content = file.read()
+        self.assertEqual(content[:4], b"\xd4\xc3\xb2\xa1")
+        for number in range(50):
+            self.assertIn(frame(mac(2), mac(1), b"number %d" % number), content)
+
+    def test_a_capture_that_cannot_be_written_is_named(self):
+        cluster = self.fake_cluster()
+        self.assertExit(cluster.try_command("capture", "/no/such/folder/x.pcap"), FAILED, "No such file")
