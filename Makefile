@@ -196,11 +196,13 @@ $(eval $(call archive_rule,$(build)/host/libportable.a,$(call objects_of,host,$(
 # --- Tests -----------------------------------------------------------------------------------------------
 
 test_programs := $(patsubst %.c,$(build)/asan/%,$(test_sources))
-test_libraries := $(addprefix $(build)/asan/,libportable.a libraft.a libsodium.a)
+# What tests share is a library too: a test that stands in for a module links without those who use the real one.
+test_libraries := $(addprefix $(build)/asan/,libsupport.a libportable.a libraft.a libsodium.a)
 
 $(eval $(call archive_rule,$(build)/asan/libportable.a,$(call objects_of,asan,$(portable_sources))))
+$(eval $(call archive_rule,$(build)/asan/libsupport.a,$(call objects_of,asan,$(test_support_sources))))
 
-$(test_programs): $(build)/asan/%: $(build)/asan/%.c.o $(call objects_of,asan,$(test_support_sources)) $(test_libraries)
+$(test_programs): $(build)/asan/%: $(build)/asan/%.c.o $(test_libraries)
 	$(call say,LD,'$@')
 	$(quiet)$(CC) $(asan_flags) $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lcmocka -o $@
 
