@@ -53,8 +53,7 @@ static enum outcome request_move(const struct cluster *cluster, unsigned node)
 
 enum outcome command_move(const struct cluster *cluster, unsigned node)
 {
-    status_collect(cluster, &status);
-    enum outcome outcome = status_require_world(cluster, &status, "move");
+    enum outcome outcome = status_await_world(cluster, &status, "move");
     if (outcome != OUTCOME_OK) {
         return outcome;
     }
@@ -95,6 +94,20 @@ enum outcome command_move(const struct cluster *cluster, unsigned node)
 
 /* --- Reset --- */
 
+static enum outcome wait_for_fresh_world(const struct cluster *cluster)
+{
+    uint64_t deadline_ms = clock_ms() + LAB_RESET_DEADLINE_MS;
+    while (status.host == 0 || strcmp(status.world_state, "running") != 0) {
+        if (clock_ms() > deadline_ms) {
+            return outcome_fail(OUTCOME_TIMED_OUT, "the reset was accepted, but no fresh world runs after %d s; look at: eidolon status %s",
+                                LAB_RESET_DEADLINE_MS / 1000, cluster->shown);
+        }
+        sleep_ms(20);
+        status_collect(cluster, &status);
+    }
+    return OUTCOME_OK;
+}
+
 enum outcome command_world_reset(const struct cluster *cluster)
 {
     status_collect(cluster, &status);
@@ -104,19 +117,12 @@ enum outcome command_world_reset(const struct cluster *cluster)
     if (strcmp(status.world_state, "stopped") != 0) {
         return outcome_fail(OUTCOME_FAILED, "world reset refused: the world is not stopped but %s; a reset would destroy it", status.world_state);
     }
-    /* The leader is the host of a stopped world; should it have changed meanwhile, another node takes the command. */
-    char refusal[sizeof call.sentence] = "no node answers";
-    for (unsigned node = 1; node <= cluster->nodes; node++) {
-        if (!status.nodes[node].answered || strcmp(status.nodes[node].role, "leader") != 0) {
-            continue;
-        }
-        if (control_request(&call, LAB_MANAGEMENT_DEADLINE_MS + 500, "manage %u %d reset", node, LAB_MANAGEMENT_DEADLINE_MS) == STATUS_OK) {
-            progress("a fresh world starts; look at: eidolon status %s", cluster->shown);
-            return OUTCOME_OK;
-        }
-        text_copy(refusal, sizeof refusal, call.sentence);
+    unsigned leader = status.leader;
+    if (control_request(&call, LAB_MANAGEMENT_DEADLINE_MS + 500, "manage %u %d reset", leader, LAB_MANAGEMENT_DEADLINE_MS) != STATUS_OK) {
+        return outcome_fail(OUTCOME_FAILED, "world reset failed: node %u said: %s; look at: eidolon status %s", leader, call.sentence,
+                            cluster->shown);
     }
-    return outcome_fail(OUTCOME_FAILED, "world reset failed: %s; look at: eidolon status %s", refusal, cluster->shown);
+    return wait_for_fresh_world(cluster);
 }
 
 /* --- Faults --- */

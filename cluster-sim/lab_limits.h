@@ -49,7 +49,9 @@ enum {
     LAB_CLIENT_IDLE_MS = 60000,         /* a control client that sends nothing for so long is closed */
 
     /* Deadlines, ms. They bound waits for something that normally takes a small part of it. */
-    LAB_STATUS_DEADLINE_MS = 1000,
+    LAB_STATUS_DEADLINE_MS = 1500,      /* for a node's answer: they share the host's processors */
+    LAB_ELECTION_WAIT_MS = 10000,       /* a command that needs the world waits so long for nodes that run to agree */
+    LAB_RESET_DEADLINE_MS = 30000,
     LAB_CONTROL_DEADLINE_MS = 3000,
     LAB_MANAGEMENT_DEADLINE_MS = 5000,
     LAB_SPAWN_DEADLINE_MS = 10000,

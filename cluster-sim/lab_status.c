@@ -51,6 +51,7 @@ static void parse_world(struct node_status *node, const char *line)
     node->world_host = get_number(line, "host") == 1;
     node->world_epoch = get_number(line, "epoch");
     node->world_committed = get_number(line, "committed");
+    node->world_resumed = get_number(line, "resumed");
     get_word(line, "digest", node->world_digest);
     get_reason(line, node->world_reason);
 }
@@ -306,6 +307,7 @@ static enum cluster_state judge(const struct cluster *cluster, struct cluster_st
         running += status->nodes[node].pid != 0;
     }
     unsigned leader = find_leader(cluster, status);
+    status->leader = leader;
     if (leader != 0) {
         note_lost_links(cluster, status, leader);
     }
@@ -367,4 +369,21 @@ enum outcome status_require_world(const struct cluster *cluster, const struct cl
                             status->world_reason[0] != 0 ? status->world_reason : "no reason is known", cluster->shown);
     }
     return OUTCOME_OK;
+}
+
+enum outcome status_await_world(const struct cluster *cluster, struct cluster_status *status, const char *what)
+{
+    uint64_t deadline_ms = clock_ms() + LAB_ELECTION_WAIT_MS;
+    for (;;) {
+        status_collect(cluster, status);
+        unsigned running = 0;
+        for (unsigned node = 1; node <= cluster->nodes; node++) {
+            running += status->nodes[node].pid != 0;
+        }
+        bool may_come = status->switch_alive && running > cluster->nodes / 2 && strcmp(status->world_state, "stopped") != 0;
+        if (status->host != 0 || !may_come || clock_ms() >= deadline_ms) {
+            return status_require_world(cluster, status, what);
+        }
+        sleep_ms(50);
+    }
 }

@@ -41,6 +41,7 @@ struct node_status {
     bool world_host;
     uint64_t world_epoch;
     uint64_t world_committed;
+    uint64_t world_resumed;
     char world_digest[STATUS_WORD_BYTES];
     char world_reason[STATUS_REASON_BYTES];
     char move_state[STATUS_WORD_BYTES];
@@ -55,6 +56,7 @@ struct cluster_status {
     bool switch_alive;
     unsigned attach_port;                    /* of 127.0.0.1, for the world's terminal; 0: none */
     char faults[256];                        /* cuts in words; empty: none */
+    unsigned leader;                         /* node that leads a majority; 0: none */
     unsigned host;                           /* node that runs the world; 0: none */
     char world_state[STATUS_WORD_BYTES];
     char world_reason[STATUS_REASON_BYTES];
@@ -76,6 +78,10 @@ void status_print_json(const struct cluster *cluster, const struct cluster_statu
 
 /* Parse the answer to a `status` command of one node into `node` (fields that are absent stay as they are). */
 void status_parse_node(struct node_status *node, const char *answer);
+
+/* Collect until the world is there, at most LAB_ELECTION_WAIT_MS and only while a majority of nodes runs at all: in the middle of a
+ * takeover no node leads. Then as status_require_world. */
+MUST_CHECK enum outcome status_await_world(const struct cluster *cluster, struct cluster_status *status, const char *what);
 
 /* The world is needed for `what` and is not there: say why and what to do. Returns the outcome; OK if it is there. */
 MUST_CHECK enum outcome status_require_world(const struct cluster *cluster, const struct cluster_status *status, const char *what);

@@ -163,6 +163,7 @@ static void print_node_json(unsigned number, const struct node_status *node)
         print_string_field("state", node->world_state, true);
         print_number_field("epoch", node->world_epoch, true);
         print_number_field("committed", node->world_committed, true);
+        print_number_field("resumed", node->world_resumed, true);
         print_string_field("digest", node->world_digest, true);
         printf("}");
     }

@@ -49,8 +49,7 @@ static enum outcome check_session(const char **session)
 /* A connection to the world's terminal port, after a look at whether anybody is there. */
 static enum outcome connect_world(const struct cluster *cluster, const char *what, int *descriptor)
 {
-    status_collect(cluster, &status);
-    enum outcome outcome = status_require_world(cluster, &status, what);
+    enum outcome outcome = status_await_world(cluster, &status, what);
     if (outcome != OUTCOME_OK) {
         return outcome;
     }

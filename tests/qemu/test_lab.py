@@ -412,6 +412,20 @@ class TestWayIn(fakes.FakeTestCase):
         self.assertExit(cluster.try_command("exec", "-", stdin="x" * (256 * 1024 + 1)), USAGE, "longer")
         self.assertExit(cluster.try_command("exec", "--session", "two words", "1"), USAGE, "session")
 
+    def test_exec_waits_for_a_takeover_but_not_without_a_majority(self):
+        cluster = self.fake_cluster()
+        for node in (1, 2, 3):
+            self.set_status(cluster, node, leader=0, host=False)
+        process = subprocess.Popen([lab.EIDOLON, "exec", cluster.directory, "1"], stdout=subprocess.PIPE, text=True)
+        wait_until(lambda: cluster.log(3).count("'status'") >= 3, "the command looks again")
+        for node in (1, 2, 3):
+            self.set_status(cluster, node)
+        self.assertEqual(process.communicate(timeout=lab.DEADLINE_S)[0], "1")
+        cluster.kill(2)
+        cluster.kill(3)
+        self.set_status(cluster, 1, leader=0, majority=0, host=False)
+        self.assertExit(cluster.try_command("exec", "1"), NO_QUORUM, "no quorum")
+
     def test_attach_needs_a_terminal(self):
         cluster = self.fake_cluster()
         self.assertExit(cluster.try_command("attach"), FAILED, "terminal", "eidolon exec")
@@ -484,7 +498,17 @@ class TestMove(fakes.FakeTestCase):
         self.set_file(cluster, 1, "fake-reset", "ok\n")
         self.assertExit(cluster.try_command("world", "reset"), FAILED, "not stopped")
         self.set_status(cluster, 1, world="stopped", reason="x")
-        self.assertExit(cluster.try_command("world", "reset"), OK)
+        process = subprocess.Popen([lab.EIDOLON, "world", "reset", cluster.directory], stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: "'reset'" in cluster.log(1), "the reset reaches the host")
+        self.set_status(cluster, 1)
+        _, errors = process.communicate(timeout=lab.DEADLINE_S)
+        self.assertEqual(process.returncode, OK, errors)
+
+    def test_a_refused_reset_gives_the_reason(self):
+        cluster = self.fake_cluster()
+        self.set_status(cluster, 1, world="stopped", reason="x")
+        self.set_file(cluster, 1, "fake-reset", "error REFUSED no reason it still drains\n")
+        self.assertExit(cluster.try_command("world", "reset"), FAILED, "it still drains")
 
     def test_management_lines_reach_the_node(self):
         cluster = self.fake_cluster()
