@@ -192,7 +192,7 @@ static enum status gap_found(struct recovery *recovery, uint64_t index, uint64_t
     return STATUS_CORRUPT;
 }
 
-/* Take over one record, which stands `offset` bytes into `batch`. *disagrees: the log has another entry at the checkpoint. */
+/* Take over one record, which stands `offset` bytes into `batch`. *disagrees: the log, as far as it was played, has another entry at the checkpoint. */
 static enum status play_record(struct recovery *recovery, const struct found *batch, uint32_t offset, const struct log_record *record, bool *disagrees)
 {
     struct log *log = recovery->log;
@@ -201,6 +201,9 @@ static enum status play_record(struct recovery *recovery, const struct found *ba
         log_restart(log, log->base_index, log->base_term);
         *disagrees = record->index == log->base_index && record->term != log->base_term;
         return STATUS_OK;
+    }
+    if (*disagrees) {
+        return STATUS_OK; /* it followed an entry that the checkpoint says was another */
     }
     if (record->index > log->last + 1) {
         return gap_found(recovery, record->index, log->last + 1);
@@ -234,9 +237,7 @@ static enum status play_batch(struct recovery *recovery, const struct found *bat
             snprintf(recovery->reason, 200, "log batch %llu holds a bad record", (unsigned long long)batch->sequence);
             return STATUS_CORRUPT;
         }
-        bool here = false;
-        status = play_record(recovery, batch, offset, &record, &here);
-        *disagrees = record.index <= log->base_index ? here : *disagrees;
+        status = play_record(recovery, batch, offset, &record, disagrees);
         offset += (uint32_t)log_record_bytes_of(record.body_bytes);
     }
     if (status == STATUS_IO_ERROR) {
@@ -286,9 +287,6 @@ enum status log_open(struct log *log, uint64_t offset, uint64_t bytes, uint64_t 
     }
     if (status != STATUS_OK) {
         return status;
-    }
-    if (disagrees) {
-        log_restart(log, index, term);
     }
     const struct found *newest = &recovery.found[tip];
     uint64_t head = (uint64_t)newest->block * LOG_BLOCK + newest->bytes;
