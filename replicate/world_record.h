@@ -6,12 +6,13 @@
 #define EIDOLON_REPLICATE_WORLD_RECORD_H
 
 #include <assert.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "include/hash64.h"
 #include "include/status.h"
 
-enum { WORLD_SEGMENTS_MAX = 12, WORLD_REGISTERS_BYTES = 1024, WORLD_REASON_BYTES = 208 };
+enum { WORLD_SEGMENTS_MAX = 12, WORLD_REGISTERS_BYTES = 1024, WORLD_REASON_BYTES = 232 };
 
 enum world_life { WORLD_LIFE_NONE = 0, WORLD_LIFE_RUNNING = 1, WORLD_LIFE_STOPPED = 2 };
 
@@ -40,12 +41,15 @@ struct world_record {
     uint32_t stop_code;
     struct world_segment segments[WORLD_SEGMENTS_MAX];
     char stop_reason[WORLD_REASON_BYTES]; /* text, zero-terminated */
-    uint8_t registers[WORLD_REGISTERS_BYTES]; /* kernel/user.h: opaque here; the kernel sanitises on entry */
+    _Alignas(64) uint8_t registers[WORLD_REGISTERS_BYTES]; /* kernel/user.h: opaque here; the kernel sanitises on entry and loads the
+                                                            * floating-point state from where it lies, which must be aligned */
 };
 
 #define WORLD_RECORD_VERSION 1u
 
-static_assert(sizeof(struct world_record) % 8 == 0, "no tail padding");
+static_assert(offsetof(struct world_record, stop_reason) + WORLD_REASON_BYTES == offsetof(struct world_record, registers),
+              "no padding before the registers");
+static_assert(sizeof(struct world_record) == offsetof(struct world_record, registers) + WORLD_REGISTERS_BYTES, "no tail padding");
 static_assert(sizeof(struct world_record) <= 2048, "fits the delta header");
 
 /* The record's share of the digest, as one more page. */
