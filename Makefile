@@ -80,7 +80,8 @@ metal_dirs := kernel drivers
 
 portable_sources := $(sort $(wildcard $(addsuffix /*.c,$(portable_dirs))))
 metal_sources := $(sort $(wildcard $(addsuffix /*.c,$(metal_dirs)) $(addsuffix /*.S,$(metal_dirs))))
-command_sources := $(sort $(wildcard cluster-sim/*.c))
+simulator_sources := $(sort $(wildcard cluster-sim/sim_*.c))
+command_sources := $(sort $(filter-out $(simulator_sources),$(wildcard cluster-sim/*.c)))
 test_sources := $(sort $(wildcard tests/unit/test_*.c))
 test_support_sources := $(sort $(wildcard tests/unit/support/*.c))
 
@@ -191,6 +192,10 @@ $(build)/eidolon: $(command_objects) $(build)/host/libportable.a $(build)/host/l
 	$(quiet)$(CC) $(host_flags) $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
 		-lslirp -o $@
 
+$(build)/eidolon-sim: $(call objects_of,host,$(simulator_sources)) $(build)/host/libportable.a $(build)/host/libraft.a $(build)/host/libsodium.a
+	$(call say,LD,'$@')
+	$(quiet)$(CC) $(host_flags) $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -o $@
+
 $(eval $(call archive_rule,$(build)/host/libportable.a,$(call objects_of,host,$(portable_sources))))
 
 # --- Tests -----------------------------------------------------------------------------------------------
@@ -244,7 +249,7 @@ demo:
 	@cluster-sim/demo
 
 # The portable folders and the host command with clang's warnings too; nothing is kept.
-lint_sources := $(portable_sources) $(command_sources)
+lint_sources := $(portable_sources) $(command_sources) $(simulator_sources)
 lint: $(headers_host)
 	$(call say,LINT,'portable folders and host command with clang')
 	$(quiet)for source in $(lint_sources); do \
@@ -253,7 +258,7 @@ lint: $(headers_host)
 
 clean:
 	rm -rf $(build)/guest $(build)/world $(build)/host $(build)/asan $(build)/include $(build)/test-results
-	rm -f $(build)/*.elf $(build)/*.map $(build)/eidolon
+	rm -f $(build)/*.elf $(build)/*.map $(build)/eidolon $(build)/eidolon-sim
 
 distclean:
 	rm -rf $(build)
