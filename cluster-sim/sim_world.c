@@ -228,13 +228,12 @@ static bool step_answer(struct sim_node *node, struct program *program, uint64_t
         const uint64_t arguments[4] = {UINT64_MAX, info.resumed, 0, 0};
         return node_world_call(node->node, ABI_CALL_WAIT, arguments, &result);
     }
-    struct {
-        uint32_t bytes;
-        struct request_frame frame;
-    } slot = {.bytes = FRAME_BYTES, .frame = {.client = program->client, .request = state.last[program->client]}};
-    slot.frame.sum = hash64(slot.frame.client, &slot.frame.request, 8);
+    struct request_frame answer = {.client = program->client, .request = state.last[program->client]};
+    answer.sum = hash64(answer.client, &answer.request, 8);
+    struct abi_frame_slot slot = {.bytes = FRAME_BYTES};
+    memcpy(slot.frame, &answer, sizeof answer);
     uint64_t address = ABI_TRANSMIT_ADDRESS + (uint64_t)(ring.transmit_produced % ABI_FRAME_SLOTS) * ABI_FRAME_SLOT_BYTES;
-    if (!world_put(node, address, &slot, sizeof slot)) {
+    if (!world_put(node, address, &slot, 4 + FRAME_BYTES)) {
         return false;
     }
     program->produced = ring.transmit_produced + 1;
