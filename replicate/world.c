@@ -201,6 +201,7 @@ void world_host(struct world *world)
     uint32_t kind = ran_here && !world->hosted_before ? ABI_RESUME_POWER : ABI_RESUME_TAKEOVER;
     world->hosting = true;
     world->hosted_before = true;
+    memcpy(world->registers, world->record.registers, sizeof world->registers);
     world->paused = world->freezes_held = world->blocked = world->freeze_asked = false;
     world->wake = true;
     world->queue_count = 0;
@@ -279,7 +280,7 @@ bool world_drained(const struct world *world)
 
 uint8_t *world_registers(struct world *world)
 {
-    return world->record.registers;
+    return world->registers;
 }
 
 uint64_t world_clock_ns(const struct world *world)

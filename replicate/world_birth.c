@@ -157,7 +157,7 @@ void world_birth(struct world *world)
     fill_info(world, &info, stack_base, heap_base);
     enum status status = world_write(world, ABI_INFO_ADDRESS, &info, sizeof info);
     CHECK(status == STATUS_OK); /* the reserve is there */
-    machine_registers_init(record->registers, entry, stack_base + STACK_BYTES);
+    machine_registers_init(world->registers, entry, stack_base + STACK_BYTES);
     world->freeze_asked = true;
     world->machine->world_address_hold(world->machine->context, true);
 }

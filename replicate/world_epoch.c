@@ -124,6 +124,7 @@ static void freeze_epoch(struct world *world)
     world->record.clock_ns = world_clock_ns(world);
     world->record.wall_clock_ns = world->machine->wall_clock_ns(world->machine->context);
     world->record.host_node = world->boot->node_number;
+    memcpy(world->record.registers, world->registers, sizeof world->registers);
     flight->state = FLIGHT_CAPTURING;
     flight->epoch = epoch;
     flight->record = world->record;

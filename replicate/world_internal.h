@@ -34,6 +34,7 @@ struct world {
     struct image *image;
     struct gate *gate;
 
+    _Alignas(64) uint8_t registers[WORLD_REGISTERS_BYTES]; /* the live ones of a host; `record` has those of the last freeze */
     struct world_record record;      /* of the running world or, on a standby, of the last applied epoch */
     struct world_record committed_record;
     uint64_t epoch;                  /* last closed or applied; the open one is epoch + 1 */
