@@ -156,9 +156,11 @@ static void describe(void *context, struct abi_status *out)
     out->node_count = node->boot->node_count;
     out->term = facts.term;
     for (unsigned number = 1; number <= node->boot->node_count; number++) {
-        struct group_member_facts member;
-        group_member(node->group, number, &member);
         bool self = number == node->boot->node_number;
+        struct group_member_facts member = {.raft_id = facts.raft_id, .role = facts.voter ? DISK_ROLE_VOTER : DISK_ROLE_STANDBY};
+        if (!self) {
+            group_member(node->group, number, &member);
+        }
         out->nodes[number - 1] = (struct abi_node_status){
             .number = number,
             .up = self || heard_lately(node, &member),
@@ -346,10 +348,16 @@ void node_start(struct node *node)
 
 void node_link_up(struct node *node, unsigned peer, unsigned lane, bool initiator)
 {
+    struct group_facts facts = {0};
     (void)initiator;
-    if (!node->restarting) {
-        peers_link_up(node->peers, peer, lane);
+    if (node->disk == STORE_DISK_OK) {
+        group_facts(node->group, &facts);
     }
+    if (node->restarting || !facts.started) {
+        node->machine->link_reset(node->machine->context, peer, lane); /* nothing can be said yet of this incarnation: a new link comes soon */
+        return;
+    }
+    peers_link_up(node->peers, peer, lane);
 }
 
 void node_link_data(struct node *node, unsigned peer, unsigned lane, const void *data, size_t bytes)
