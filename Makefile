@@ -230,7 +230,7 @@ test-unit: $(test_programs)
 kernel_needs := kernel/main.c drivers/links.c replicate/node.c replicate/store.c replicate/catchup.c consensus/group.c objects/objects.mk
 products := $(if $(filter-out $(wildcard $(kernel_needs)),$(kernel_needs)),,$(build)/kernel.elf) \
 	$(if $(wildcard objects/objects.mk),$(world_image)) \
-	$(if $(command_sources),$(build)/eidolon)
+	$(if $(command_sources),$(build)/eidolon) $(if $(simulator_sources),$(build)/eidolon-sim)
 
 all: $(products) $(call objects_of,guest,$(portable_sources)) $(foreach variant,guest host,$(addprefix $(build)/$(variant)/,libraft.a libsodium.a))
 
