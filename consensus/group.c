@@ -336,7 +336,8 @@ void group_member(const struct group *group, unsigned node, struct group_member_
     if (node < 1 || node > MACHINE_PEERS_MAX) {
         return;
     }
-    out->heard_ns = group_peers(group) != NULL ? peers_heard_ns(group_peers(group), node) : 0;
+    bool self = node == raft_id_node(group->raft_id);
+    out->heard_ns = self ? group_now_ns(group) : group_peers(group) != NULL ? peers_heard_ns(group_peers(group), node) : 0;
     out->link = group->peers[node].up;
     const struct raft_server *server = membership_find_node(group, node);
     if (server == NULL) {

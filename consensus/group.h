@@ -159,8 +159,8 @@ struct group_member_facts {
     uint64_t raft_id;         /* 0: no id of this node number is in the configuration */
     uint32_t role;            /* enum disk_role */
     uint64_t match_index;     /* leader only */
-    uint64_t heard_ns;        /* machine time; 0: never */
-    bool link;
+    uint64_t heard_ns;        /* machine time; of the own node: now; 0: never */
+    bool link;                /* of the own node: false */
 };
 void group_member(const struct group *group, unsigned node, struct group_member_facts *out);
 void group_check(const struct group *group);
