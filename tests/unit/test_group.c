@@ -359,7 +359,7 @@ static void chaos(uint64_t seed, unsigned count)
     for (unsigned round = 0; round < 60; round++) {
         unsigned number = 1 + test_random_below(&random, count);
         struct cluster_node *node = &cluster->nodes[number];
-        switch (test_random_below(&random, 8)) {
+        switch (test_random_below(&random, 12)) {
         case 0:
         case 1:
             if (node->on) {
@@ -378,7 +378,21 @@ static void chaos(uint64_t seed, unsigned count)
         case 5:
             cluster_cut(cluster, number, 1 + number % count, test_random_below(&random, 2) == 0);
             break;
-        case 6:
+        case 6: /* one way only */
+            cluster->links.pipes[number][1 + number % count][0].stopped = test_random_below(&random, 2) == 0;
+            break;
+        case 7:
+            node->stalled_disk = test_random_below(&random, 3) == 0;
+            break;
+        case 8:
+            if (node->on && cluster_facts(node).started && !node->stalled_disk && cluster_facts(node).applied_index > node->superblock.raft_index) {
+                cluster_checkpoint(node);
+            }
+            break;
+        case 9:
+            node->busy = test_random_below(&random, 3) == 0;
+            break;
+        case 10:
             if (node->on && cluster_is_whole(cluster)) {
                 cluster_power_cut(node);
                 cluster_blank_disk(node);
@@ -399,7 +413,9 @@ static void chaos(uint64_t seed, unsigned count)
     for (unsigned a = 1; a <= count; a++) {
         for (unsigned b = 1; b <= count; b++) {
             cluster_cut(cluster, a, b, false);
+            cluster->links.pipes[a][b][0].stopped = false;
         }
+        cluster->nodes[a].stalled_disk = cluster->nodes[a].busy = false;
         if (!cluster->nodes[a].on) {
             cluster_power_on(&cluster->nodes[a]);
         }
