@@ -3,25 +3,23 @@
 COUNTER_PORT = 8001
 ECHO_PORT = 8002
 
-# Each connection gets numbered lines, one every 10 ms: `NUMBER NODE EPOCH SEAL`. The seal is a checksum over this line and all lines
-# before it on the connection, and every line names the node and the epoch that wrote it. So a client that saw a line of a host whose
+# Each connection gets numbered lines, one every 10 ms: `NUMBER NODE EPOCH SEAL`. The seal is a hash over this line and the seal before
+# it, and every line names the node and the epoch that wrote it. So a client that saw a line of a host whose
 # work was thrown away finds that the next line of the new host does not fit.
 COUNTER = f"""
-import binascii, eidolon, socket, time, _thread
+import binascii, eidolon, hashlib, socket, time, _thread
 
 class Counter:
     def __init__(self, connection):
         self.connection = connection
         self.number = 0
-        self.seal = 0
-        self.paused = False
+        self.seal = b""
         self.end = None
 
     def run(self):
         try:
             while True:
-                if not self.paused:
-                    self.write_line()
+                self.write_line()
                 time.sleep_ms(10)
         except OSError as error:
             self.end = error
@@ -29,8 +27,8 @@ class Counter:
 
     def write_line(self):
         line = b"%d %d %d " % (self.number, eidolon.node(), eidolon.epoch())
-        self.seal = binascii.crc32(line, self.seal)
-        self.connection.sendall(line + b"%08x\\n" % self.seal)
+        self.seal = binascii.hexlify(hashlib.sha256(self.seal + line).digest()[:8])
+        self.connection.sendall(line + self.seal + b"\\n")
         self.number += 1
 
 counters = []
@@ -90,7 +88,7 @@ _thread.start_new_thread(tick, ())
 
 # Changes memory all the time: random bytes at random places, and blocks that come and go.
 SCRIBBLER = """
-import os, random, time, _thread
+import random, time, _thread
 scribbling = True
 scribbled = bytearray(1 << 20)
 
@@ -99,9 +97,8 @@ def scribble():
     while True:
         if scribbling:
             for _ in range(16):
-                at = random.randrange(len(scribbled) - 16)
-                scribbled[at:at + 16] = os.urandom(16)
-            blocks.append(os.urandom(5000))
+                scribbled[random.randrange(len(scribbled))] = random.getrandbits(8)
+            blocks.append(bytes([random.getrandbits(8)]) * 5000)
             if len(blocks) > 50:
                 blocks.clear()
         time.sleep_ms(5)
@@ -111,13 +108,17 @@ _thread.start_new_thread(scribble, ())
 
 
 def ballast(name, mebibytes):
-    """Fill `name` with that much random memory and print its digest."""
+    """Fill `name` with that much memory, no page like another, and print its digest."""
     return f"""
-import binascii, hashlib, os
-{name} = [bytearray(65536) for _ in range({mebibytes * 16})]
-for part in {name}:
-    for at in range(0, 65536, 256):
-        part[at:at + 256] = os.urandom(256)
+import hashlib, random, struct
+salt = random.getrandbits(30)
+page = b"".join(hashlib.sha256(struct.pack("<II", salt, n)).digest() for n in range(128))
+{name} = []
+for n in range({mebibytes * 16}):
+    part = bytearray(page * 16)
+    for at in range(0, 65536, 4096):
+        struct.pack_into("<III", part, at, salt, n, at)
+    {name}.append(part)
 {digest(name)}
 """
 
