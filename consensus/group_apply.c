@@ -130,7 +130,9 @@ static uint64_t first_to_keep(const struct group *group, uint64_t checkpoint)
     uint64_t least = group->hold_index != 0 && group->hold_index < keep ? group->hold_index : keep;
     while (keep > log_first_index(log)) {
         uint64_t bound = keep > least ? 2 * quarter : quarter;
-        bytes += (uint64_t)log_body_bytes(log, keep - 1) + 2 * sizeof(struct log_record);
+        /* At worst each entry was a write of its own, in whole blocks. */
+        uint64_t entry_bytes = (uint64_t)log_body_bytes(log, keep - 1) + sizeof(struct log_batch) + sizeof(struct log_record);
+        bytes += (entry_bytes + MACHINE_BLOCK_BYTES - 1) & ~(uint64_t)(MACHINE_BLOCK_BYTES - 1);
         if (bytes > bound || checkpoint + 1 - keep >= LOG_ENTRIES_MAX / 4) {
             break;
         }
@@ -158,13 +160,17 @@ static void take_snapshot(struct group *group)
     int error = group_step(group, &event);
     CHECK(error == 0);
     log_cut(group->log, group->raft.trail.offset);
+    group->used_after_cut = log_used_bytes(group->log);
 }
 
 static bool checkpoint_wanted(const struct group *group)
 {
     const struct log *log = group->log;
-    uint64_t entries = log_last_index(log) - (log_first_index(log) - 1);
-    return log_used_bytes(log) > log_region_bytes(log) / 2 || entries > LOG_ENTRIES_MAX / 2;
+    uint64_t entries = log_last_index(log) - (log_first_index(log) - 1), eighth = log_region_bytes(log) / 8;
+    /* What a cut had to leave is not asked for again before a good deal has come on top of it. */
+    bool bytes_used = log_used_bytes(log) > 4 * eighth && log_used_bytes(log) > group->used_after_cut + eighth;
+    bool entries_used = entries > LOG_ENTRIES_MAX / 2 && group->applied_index > group->raft.trail.snapshot.index + LOG_ENTRIES_MAX / 8;
+    return bytes_used || entries_used;
 }
 
 void group_checkpoint_tick(struct group *group)

@@ -95,6 +95,7 @@ struct group {
     uint64_t barrier_index;         /* of our leadership */
 
     uint64_t checkpoint_index, checkpoint_term; /* durable, not yet given to the library; 0: none */
+    uint64_t used_after_cut;        /* bytes of the log region that the last cut left in use */
     uint64_t hold_index;
 
     uint64_t leader_heard_ns;
