@@ -80,6 +80,12 @@ void group_stop(struct group *group)
 void group_give_up(struct group *group)
 {
     group_stop(group);
+    /* The peers know us by the id that has ended: present ourselves anew. */
+    for (unsigned node = 1; node <= group->config.boot->node_count; node++) {
+        if (node != group->config.boot->node_number) {
+            peers_reset(group_peers(group), node);
+        }
+    }
     group->removed = true;
     group->poked = true;
 }

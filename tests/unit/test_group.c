@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "consensus/log.h"
+#include "consensus/message.h"
 #include "crypto/random.h"
 #include "tests/unit/support/group_cluster.h"
 
@@ -351,6 +353,224 @@ static void test_group_five_nodes_two_dead_go_on(void **state)
     cluster_destroy(cluster);
 }
 
+static void test_group_log_that_went_bad_makes_the_node_join_anew(void **state)
+{
+    (void)state;
+    struct cluster *cluster = elected(3, 16);
+    for (unsigned i = 0; i < 30; i++) {
+        submit_some(cluster, 1, 3000);
+        cluster_run(cluster, 3);
+    }
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *node = follower_of(cluster, cluster_leader(cluster), 0);
+    uint64_t old_id = cluster_facts(node).raft_id;
+    cluster_power_cut(node);
+    fake_disk_flip(&node->fake, node->superblock.log_offset + 10 * 4096 + 900, 4);
+    cluster_power_on(node);
+    assert_int_equal(node->start_status, STATUS_CORRUPT);
+    assert_non_null(strstr(node->reason, "log batch"));
+    assert_heals(cluster);
+    assert_int_not_equal(cluster_facts(node).raft_id, old_id);
+    cluster_destroy(cluster);
+}
+
+static void test_group_votes_that_are_gone_make_the_node_join_anew(void **state)
+{
+    (void)state;
+    struct cluster *cluster = elected(3, 17);
+    submit_some(cluster, 10, 3000);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *node = follower_of(cluster, cluster_leader(cluster), 0);
+    cluster_power_cut(node);
+    memset(node->fake.disk.durable + 2 * 4096, 0, 2 * 4096);
+    memset(node->fake.disk.current + 2 * 4096, 0, 2 * 4096);
+    cluster_power_on(node);
+    assert_int_equal(node->start_status, STATUS_CORRUPT);
+    assert_heals(cluster);
+    cluster_destroy(cluster);
+}
+
+static void test_group_superblock_that_cannot_be_is_invalid(void **state)
+{
+    (void)state;
+    struct cluster *cluster = elected(3, 18);
+    struct cluster_node *node = follower_of(cluster, cluster_leader(cluster), 0);
+    struct disk_superblock good = node->superblock;
+    char reason[200] = "";
+    for (unsigned i = 0; i < 5; i++) {
+        struct disk_superblock bad = good;
+        switch (i) {
+        case 0:
+            bad.log_bytes = 4096;
+            break;
+        case 1:
+            bad.raft_term = 0;
+            break;
+        case 2:
+            bad.configuration_index = bad.raft_index + 1;
+            break;
+        case 3:
+            bad.member_count = DISK_MEMBERS_MAX + 1;
+            break;
+        default:
+            bad.incarnation = 0;
+            break;
+        }
+        assert_int_equal(group_start(node->group, &bad, reason), STATUS_INVALID);
+        assert_true(reason[0] != 0);
+        assert_false(cluster_facts(node).started);
+    }
+    cluster_destroy(cluster);
+}
+
+static void test_group_disk_that_fails_writes_stands_aside(void **state)
+{
+    (void)state;
+    struct cluster *cluster = elected(3, 19);
+    struct cluster_node *leader = cluster_leader(cluster);
+    leader->fake.disk.write_errors = true;
+    submit_some(cluster, 3, 1000);
+    for (unsigned ms = 0; leader->leads; ms++) {
+        assert_true(ms < 2000);
+        cluster_run(cluster, 1);
+    }
+    assert_true(cluster_facts(leader).disk_failed);
+    assert_false(cluster_facts(leader).started);
+    assert_true(cluster_until(cluster, cluster_has_leader, 3000));
+    assert_ptr_not_equal(cluster_leader(cluster), leader);
+    leader->fake.disk.write_errors = false;
+    cluster_power_cut(leader);
+    cluster_power_on(leader);
+    assert_heals(cluster);
+    cluster_destroy(cluster);
+}
+
+/* A message as `from` could have sent it to `to`. */
+static enum status forge(struct cluster_node *from, struct cluster_node *to, struct message *message, const uint8_t *body, size_t body_bytes)
+{
+    static uint8_t header[PEERS_HEADER_BYTES_MAX];
+    struct peers_message raw = {.type = (uint8_t)message->type, .header = header, .body = body, .body_bytes = body_bytes};
+    raw.header_bytes = message_encode(message, header);
+    return group_message(to->group, from->number, &raw);
+}
+
+static void test_group_body_that_does_not_verify_is_corrupt(void **state)
+{
+    (void)state;
+    struct cluster *cluster = elected(3, 20);
+    submit_some(cluster, 3, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 1000));
+    struct cluster_node *leader = cluster_leader(cluster), *follower = follower_of(cluster, leader, 0);
+    struct group_facts facts = cluster_facts(follower);
+    static struct message message;
+    memset(&message, 0, sizeof message);
+    static const uint8_t body[64] = "this was never sealed";
+    message.type = MESSAGE_APPEND;
+    message.append.front = (struct message_front){.from = cluster_facts(leader).raft_id, .to = facts.raft_id, .term = facts.term};
+    message.append.previous_index = facts.last_index;
+    message.append.previous_term = facts.term;
+    message.append.count = 1;
+    message.entries[0] = (struct message_entry){.term = facts.term,
+                                                .type = LOG_COMMAND,
+                                                .body_bytes = sizeof body,
+                                                .entry = {.type = GROUP_ENTRY_EPOCH, .world = 1, .epoch = 1, .parts = 1, .bytes = sizeof body}};
+    assert_int_equal(forge(leader, follower, &message, body, sizeof body), STATUS_CORRUPT);
+    message.entries[0] = (struct message_entry){.term = facts.term, .type = LOG_CHANGE, .body_bytes = sizeof body};
+    assert_int_equal(forge(leader, follower, &message, body, sizeof body), STATUS_INVALID);
+    assert_int_equal(cluster_facts(follower).last_index, facts.last_index);
+    assert_heals(cluster);
+    cluster_destroy(cluster);
+}
+
+static void test_group_messages_that_cannot_be_are_invalid_or_dropped(void **state)
+{
+    (void)state;
+    struct cluster *cluster = elected(3, 21);
+    submit_some(cluster, 3, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 1000));
+    struct cluster_node *leader = cluster_leader(cluster), *follower = follower_of(cluster, leader, 0);
+    struct group_facts facts = cluster_facts(leader);
+    static struct message message;
+    memset(&message, 0, sizeof message);
+    /* Another leader in the same term. */
+    message.type = MESSAGE_APPEND;
+    message.append.front = (struct message_front){.from = cluster_facts(follower).raft_id, .to = facts.raft_id, .term = facts.term};
+    message.append.previous_index = message.append.previous_term = 1;
+    assert_int_equal(forge(follower, leader, &message, NULL, 0), STATUS_INVALID);
+    /* A contradiction of what is committed. */
+    message.append.front = (struct message_front){.from = facts.raft_id, .to = cluster_facts(follower).raft_id, .term = facts.term};
+    message.append.previous_index = cluster_facts(follower).commit_index;
+    message.append.previous_term = 1;
+    assert_int_equal(forge(leader, follower, &message, NULL, 0), STATUS_INVALID);
+    /* From, and to, another incarnation: a later term in it would be believed otherwise. */
+    memset(&message, 0, sizeof message);
+    message.type = MESSAGE_APPEND_RESULT;
+    message.append_result.front = (struct message_front){.from = raft_id_make(follower->number, 77), .to = facts.raft_id, .term = facts.term + 5};
+    assert_int_equal(forge(follower, leader, &message, NULL, 0), STATUS_OK);
+    message.append_result.front = (struct message_front){
+        .from = cluster_facts(follower).raft_id, .to = raft_id_make(leader->number, 77), .term = facts.term + 5};
+    assert_int_equal(forge(follower, leader, &message, NULL, 0), STATUS_OK);
+    assert_int_equal(cluster_facts(leader).term, facts.term);
+    assert_heals(cluster);
+    cluster_destroy(cluster);
+}
+
+static void test_group_removed_is_believed_only_of_a_term_that_is_not_older(void **state)
+{
+    (void)state;
+    struct cluster *cluster = elected(3, 22);
+    struct cluster_node *leader = cluster_leader(cluster), *follower = follower_of(cluster, leader, 0);
+    assert_true(cluster_until(cluster, cluster_agrees, 1000));
+    static struct message message;
+    memset(&message, 0, sizeof message);
+    message.type = MESSAGE_REMOVED;
+    message.removed.front = (struct message_front){
+        .from = cluster_facts(leader).raft_id, .to = cluster_facts(follower).raft_id, .term = cluster_facts(follower).term - 1};
+    assert_int_equal(forge(leader, follower, &message, NULL, 0), STATUS_OK);
+    assert_true(cluster_facts(follower).started);
+    message.removed.front.term++;
+    assert_int_equal(forge(leader, follower, &message, NULL, 0), STATUS_OK);
+    assert_false(cluster_facts(follower).started);
+    assert_heals(cluster);
+    assert_int_equal(follower->removed_count, 1);
+    cluster_destroy(cluster);
+}
+
+static void test_group_install_of_what_cannot_be_is_refused(void **state)
+{
+    (void)state;
+    struct cluster *cluster = elected(3, 23);
+    struct cluster_node *leader = cluster_leader(cluster), *follower = follower_of(cluster, leader, 0);
+    assert_true(cluster_until(cluster, cluster_agrees, 1000));
+    struct group_snapshot snapshot;
+    group_snapshot_describe(leader->group, &snapshot);
+    assert_int_equal(group_install(leader->group, &snapshot), STATUS_REFUSED);
+    snapshot.member_count = 0;
+    assert_int_equal(group_install(follower->group, &snapshot), STATUS_INVALID);
+    cluster_destroy(cluster);
+}
+
+static void test_group_install_below_what_was_applied_applies_again_from_there(void **state)
+{
+    (void)state;
+    struct cluster *cluster = elected(3, 24);
+    submit_some(cluster, 5, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 1000));
+    struct cluster_node *leader = cluster_leader(cluster), *follower = follower_of(cluster, leader, 0);
+    struct group_snapshot snapshot;
+    group_snapshot_describe(leader->group, &snapshot);
+    uint64_t state_there = leader->state;
+    submit_some(cluster, 5, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 1000));
+    follower->state = 0xbad; /* its image went bad */
+    assert_int_equal(group_install(follower->group, &snapshot), STATUS_OK);
+    follower->state = state_there;
+    follower->applied_index = snapshot.last_index;
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    assert_int_equal(follower->applied_count, 15);
+    cluster_destroy(cluster);
+}
+
 /* Random deaths, cuts, lost disks (one at a time, and only while the cluster is whole, as DURABLE promises), and submissions all the while. */
 static void chaos(uint64_t seed, unsigned count)
 {
@@ -465,6 +685,15 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_group_log_is_cut_and_a_late_follower_gets_a_snapshot),
         cmocka_unit_test(test_group_image_that_is_not_ready_delays_applying_only),
         cmocka_unit_test(test_group_five_nodes_two_dead_go_on),
+        cmocka_unit_test(test_group_log_that_went_bad_makes_the_node_join_anew),
+        cmocka_unit_test(test_group_votes_that_are_gone_make_the_node_join_anew),
+        cmocka_unit_test(test_group_superblock_that_cannot_be_is_invalid),
+        cmocka_unit_test(test_group_disk_that_fails_writes_stands_aside),
+        cmocka_unit_test(test_group_body_that_does_not_verify_is_corrupt),
+        cmocka_unit_test(test_group_messages_that_cannot_be_are_invalid_or_dropped),
+        cmocka_unit_test(test_group_removed_is_believed_only_of_a_term_that_is_not_older),
+        cmocka_unit_test(test_group_install_of_what_cannot_be_is_refused),
+        cmocka_unit_test(test_group_install_below_what_was_applied_applies_again_from_there),
         cmocka_unit_test(test_group_chaos_heals_and_all_agree),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
