@@ -4,7 +4,7 @@
 #   make test      all tests: unit, then QEMU
 #   make demo      a narrated proof on a cluster of its own
 #   make           build everything that the sources present allow
-#   make test-unit | test-qemu | lint | clean | distclean | help
+#   make test-unit | test-qemu | test-raft-hunks | lint | clean | distclean | help
 #
 # V=1 shows each command. Everything made stands under build/. A folder's sources are found by wildcard.
 #
@@ -211,7 +211,7 @@ $(test_programs): $(build)/asan/%: $(build)/asan/%.c.o $(test_libraries)
 	$(call say,LD,'$@')
 	$(quiet)$(CC) $(asan_flags) $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lcmocka -o $@
 
-.PHONY: test test-unit test-qemu lint run demo clean distclean help all FORCE
+.PHONY: test test-unit test-qemu test-raft-hunks lint run demo clean distclean help all FORCE
 
 # These check the machine each time, then build with all processors unless told otherwise.
 whole_make = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
@@ -223,6 +223,13 @@ test:
 
 test-unit: $(test_programs)
 	@tests/unit/run $(build)/test-results $(test_programs)
+
+# Takes each change of the raft library's patch out again and expects the tests of that change to fail. Not part of `test`.
+raft_patch_programs := $(filter $(build)/asan/tests/unit/test_raft_patch_%,$(test_programs))
+test-raft-hunks: $(raft_patch_programs)
+	@compile="$(CC) $(call third_party_flags_raft) $(asan_flags) $(third_party_flags_asan_raft)" link="$(CC) $(asan_flags)" \
+		tests/unit/raft-hunks.sh consensus/raft-0.22.1.patch $(build) \
+		-Wl,--start-group $(test_libraries) -Wl,--end-group -lcmocka
 
 # --- Everything ------------------------------------------------------------------------------------------
 
@@ -258,6 +265,7 @@ lint: $(headers_host)
 
 clean:
 	rm -rf $(build)/guest $(build)/world $(build)/host $(build)/asan $(build)/include $(build)/test-results
+	rm -rf $(build)/raft-hunks
 	rm -f $(build)/*.elf $(build)/*.map $(build)/eidolon $(build)/eidolon-sim
 
 distclean:
