@@ -85,7 +85,7 @@ static enum outcome take_option(struct arguments *arguments, int count, char **t
         }
         return OUTCOME_OK;
     }
-    return outcome_fail(OUTCOME_USAGE, "there is no option %s here; see: eidolon help", texts[*at]);
+    return outcome_fail(OUTCOME_USAGE, "there is no option %s here; see: %s help", texts[*at], command_name());
 }
 
 /* Sort `texts` into words and options. `--` ends the options; `-` is a word. */
@@ -142,7 +142,8 @@ static enum outcome run_create(int count, char **texts)
         {"--nodes", &options.nodes}, {"--memory", &options.memory_mib}, {"--world-memory", &options.world_memory_mib},
         {"--disk", &options.disk_mib}, {"--heartbeat", &options.heartbeat_ms}, {"--election-timeout", &options.election_timeout_ms},
     };
-    enum outcome outcome = take_arguments(&arguments, count, texts, 1, 1, "create DIR [--nodes N] [--memory MIB] [--world-memory MIB] [--disk MIB]");
+    enum outcome outcome = take_arguments(&arguments, count, texts, 1, 1,
+                                          "create DIR [--nodes N] [--memory MIB] [--world-memory MIB] [--disk MIB]");
     for (unsigned at = 0; at < sizeof numbers / sizeof numbers[0] && outcome == OUTCOME_OK; at++) {
         outcome = take_number(&arguments, numbers[at].name, 1000000, numbers[at].number);
     }
@@ -267,7 +268,7 @@ static enum outcome run_world(int count, char **texts)
 {
     static struct cluster cluster;
     if (count < 1 || strcmp(texts[0], "reset") != 0) {
-        return outcome_fail(OUTCOME_USAGE, "the form is: eidolon world reset DIR");
+        return outcome_fail(OUTCOME_USAGE, "the form is: %s world reset DIR", command_name());
     }
     enum outcome outcome = take_cluster(count - 1, texts + 1, "world reset DIR", &cluster);
     return outcome == OUTCOME_OK ? command_world_reset(&cluster) : outcome;
@@ -278,7 +279,8 @@ static enum outcome run_manage(int count, char **texts)
     struct arguments arguments = {.options = {{"--raw", false, NULL}}};
     static struct cluster cluster;
     unsigned node;
-    enum outcome outcome = take_arguments(&arguments, count, texts, 2, 3, "node manage DIR NODE LINE, or --raw for the bytes of standard input");
+    enum outcome outcome = take_arguments(&arguments, count, texts, 2, 3,
+                                          "node manage DIR NODE LINE, or --raw for the bytes of standard input");
     if (outcome == OUTCOME_OK && (arguments.word_count == 3) == (option(&arguments, "--raw") != NULL)) {
         outcome = outcome_fail(OUTCOME_USAGE, "`node manage` takes either a line or --raw");
     }
@@ -316,7 +318,7 @@ static enum outcome run_node(int count, char **texts)
             return outcome == OUTCOME_OK ? actions[at].run(&cluster, node) : outcome;
         }
     }
-    return outcome_fail(OUTCOME_USAGE, "the form is: eidolon node stop|start|kill|lose-disk DIR NODE");
+    return outcome_fail(OUTCOME_USAGE, "the form is: %s node stop|start|kill|lose-disk DIR NODE", command_name());
 }
 
 /* An end of a cable: a node, or `outside`. */
@@ -366,7 +368,8 @@ static enum outcome run_fault(int count, char **texts)
         enum outcome outcome = take_cluster(count - 1, texts + 1, "fault heal DIR", &cluster);
         return outcome == OUTCOME_OK ? command_heal(&cluster) : outcome;
     }
-    return outcome_fail(OUTCOME_USAGE, "the forms are: eidolon fault cut DIR A B [--one-way] | fault isolate DIR NODE | fault heal DIR");
+    return outcome_fail(OUTCOME_USAGE, "the forms are: %s fault cut DIR A B [--one-way] | fault isolate DIR NODE | fault heal DIR",
+                        command_name());
 }
 
 static enum outcome run_capture(int count, char **texts)
@@ -376,7 +379,8 @@ static enum outcome run_capture(int count, char **texts)
     enum outcome outcome = take_arguments(&arguments, count, texts, 1, 2, "capture DIR FILE.pcap, or: eidolon capture DIR --stop");
     bool stop = option(&arguments, "--stop") != NULL;
     if (outcome == OUTCOME_OK && stop == (arguments.word_count == 2)) {
-        outcome = outcome_fail(OUTCOME_USAGE, "the form is: eidolon capture DIR FILE.pcap, or: eidolon capture DIR --stop");
+        outcome = outcome_fail(OUTCOME_USAGE, "the form is: %s capture DIR FILE.pcap, or: %s capture DIR --stop", command_name(),
+                               command_name());
     }
     if (outcome == OUTCOME_OK) {
         outcome = cluster_enter(&cluster, arguments.words[0]);
@@ -434,6 +438,9 @@ int main(int count, char **texts)
         {"switch", run_switch}, {"help", run_help}, {"--help", run_help}, {"-h", run_help},
     };
     signal(SIGPIPE, SIG_IGN);
+    if (count > 0) {
+        command_name_set(texts[0]);
+    }
     if (count < 2) {
         fputs(usage, stderr);
         return OUTCOME_USAGE;
@@ -447,5 +454,5 @@ int main(int count, char **texts)
             return (int)outcome;
         }
     }
-    return (int)outcome_fail(OUTCOME_USAGE, "there is no command `%s`; see: eidolon help", texts[1]);
+    return (int)outcome_fail(OUTCOME_USAGE, "there is no command `%s`; see: %s help", texts[1], command_name());
 }

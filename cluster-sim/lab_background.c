@@ -89,7 +89,8 @@ void background_save_network(struct background *background)
     const struct gateway *gateway = &background->gateway;
     for (unsigned at = 0; at < gateway->forward_count; at++) {
         const struct gateway_forward *forward = &gateway->forwards[at];
-        bytes += (size_t)snprintf(text + bytes, sizeof text - bytes, "forward %u %u %u\n", forward->target, forward->port, forward->host_port);
+        bytes += (size_t)snprintf(text + bytes, sizeof text - bytes, "forward %u %u %u\n", forward->target, forward->port,
+                                  forward->host_port);
     }
     for (unsigned from = 0; from <= LAB_NODES_MAX; from++) {
         if (background->ethernet.isolated[from]) {

@@ -36,7 +36,8 @@ int capture_start(struct capture *capture, const char *path)
         close(descriptor);
         return error;
     }
-    const struct pcap_header header = {.magic = 0xa1b2c3d4u, .version_major = 2, .version_minor = 4, .frame_bytes_max = 65535, .link_type = 1};
+    const struct pcap_header header = {.magic = 0xa1b2c3d4u, .version_major = 2, .version_minor = 4, .frame_bytes_max = 65535,
+                                       .link_type = 1};
     if (fwrite(&header, sizeof header, 1, file) != 1 || fflush(file) != 0) {
         int error = errno;
         fclose(file);

@@ -120,8 +120,8 @@ enum outcome cluster_enter(struct cluster *cluster, const char *directory)
     }
     if (realpath(directory, cluster->directory) == NULL || chdir(cluster->directory) != 0) {
         if (errno == ENOENT || errno == ENOTDIR) {
-            return outcome_fail(OUTCOME_NOT_FOUND, "no cluster in %s: there is no such folder; make one with: eidolon create %s",
-                                directory, directory);
+            return outcome_fail(OUTCOME_NOT_FOUND, "no cluster in %s: there is no such folder; make one with: %s create %s",
+                                directory, command_name(), directory);
         }
         return outcome_fail(OUTCOME_FAILED, "cannot enter %s: %s", directory, strerror(errno));
     }
@@ -129,7 +129,7 @@ enum outcome cluster_enter(struct cluster *cluster, const char *directory)
     int error = file_read("cluster", text, sizeof text, NULL);
     if (error == ENOENT) {
         return outcome_fail(OUTCOME_NOT_FOUND, "no cluster in %s: the folder has no file `cluster`; make one elsewhere with: "
-                            "eidolon create DIR", directory);
+                            "%s create DIR", directory, command_name());
     }
     if (error != 0) {
         return outcome_fail(OUTCOME_FAILED, "cannot read %s/cluster: %s", directory, strerror(error));

@@ -42,13 +42,14 @@ enum outcome command_forward(const struct cluster *cluster, unsigned target, uns
 
 static enum outcome request_move(const struct cluster *cluster, unsigned node)
 {
-    enum status result = control_request(&call, LAB_MANAGEMENT_DEADLINE_MS + 500, "manage %u %d move %u", status.host, LAB_MANAGEMENT_DEADLINE_MS,
-                                         node);
+    enum status result = control_request(&call, LAB_MANAGEMENT_DEADLINE_MS + 500, "manage %u %d move %u", status.host,
+                                         LAB_MANAGEMENT_DEADLINE_MS, node);
     if (result == STATUS_OK) {
         return OUTCOME_OK;
     }
     enum outcome outcome = result == STATUS_TIMED_OUT ? OUTCOME_TIMED_OUT : OUTCOME_FAILED;
-    return outcome_fail(outcome, "the world cannot move to node %u: %s; look at: eidolon status %s", node, call.sentence, cluster->shown);
+    return outcome_fail(outcome, "the world cannot move to node %u: %s; look at: %s status %s", node, call.sentence, command_name(),
+                        cluster->shown);
 }
 
 enum outcome command_move(const struct cluster *cluster, unsigned node)
@@ -58,16 +59,16 @@ enum outcome command_move(const struct cluster *cluster, unsigned node)
         return outcome;
     }
     if (status.host == 0) {
-        return outcome_fail(OUTCOME_FAILED, "move failed: no node runs the world at this moment; try again, or look at: eidolon status %s",
-                            cluster->shown);
+        return outcome_fail(OUTCOME_FAILED, "move failed: no node runs the world at this moment; try again, or look at: %s status %s",
+                            command_name(), cluster->shown);
     }
     if (status.host == node) {
         printf("the world is on node %u already\n", node);
         return OUTCOME_OK;
     }
     if (!status.nodes[node].answered || status.nodes[node].state != NODE_UP) {
-        return outcome_fail(OUTCOME_DEGRADED, "the world cannot move to node %u: it is %s: %s", node, node_state_name(status.nodes[node].state),
-                            status.nodes[node].reason);
+        return outcome_fail(OUTCOME_DEGRADED, "the world cannot move to node %u: it is %s: %s", node,
+                            node_state_name(status.nodes[node].state), status.nodes[node].reason);
     }
     unsigned from = status.host;
     outcome = request_move(cluster, node);
@@ -84,8 +85,8 @@ enum outcome command_move(const struct cluster *cluster, unsigned node)
             return OUTCOME_OK;
         }
         if (clock_ms() > deadline_ms) {
-            return outcome_fail(OUTCOME_TIMED_OUT, "the move to node %u has not ended in %d s; look at: eidolon status %s", node,
-                                LAB_MOVE_DEADLINE_MS / 1000, cluster->shown);
+            return outcome_fail(OUTCOME_TIMED_OUT, "the move to node %u has not ended in %d s; look at: %s status %s", node,
+                                LAB_MOVE_DEADLINE_MS / 1000, command_name(), cluster->shown);
         }
         sleep_ms(20);
     }
@@ -99,8 +100,8 @@ static enum outcome wait_for_fresh_world(const struct cluster *cluster)
     uint64_t deadline_ms = clock_ms() + LAB_RESET_DEADLINE_MS;
     while (status.host == 0 || strcmp(status.world_state, "running") != 0) {
         if (clock_ms() > deadline_ms) {
-            return outcome_fail(OUTCOME_TIMED_OUT, "the reset was accepted, but no fresh world runs after %d s; look at: eidolon status %s",
-                                LAB_RESET_DEADLINE_MS / 1000, cluster->shown);
+            return outcome_fail(OUTCOME_TIMED_OUT, "the reset was accepted, but no fresh world runs after %d s; look at: %s status %s",
+                                LAB_RESET_DEADLINE_MS / 1000, command_name(), cluster->shown);
         }
         sleep_ms(20);
         status_collect(cluster, &status);
@@ -115,12 +116,13 @@ enum outcome command_world_reset(const struct cluster *cluster)
         return status_require_world(cluster, &status, "world reset");
     }
     if (strcmp(status.world_state, "stopped") != 0) {
-        return outcome_fail(OUTCOME_FAILED, "world reset refused: the world is not stopped but %s; a reset would destroy it", status.world_state);
+        return outcome_fail(OUTCOME_FAILED, "world reset refused: the world is not stopped but %s; a reset would destroy it",
+                            status.world_state);
     }
     unsigned leader = status.leader;
     if (control_request(&call, LAB_MANAGEMENT_DEADLINE_MS + 500, "manage %u %d reset", leader, LAB_MANAGEMENT_DEADLINE_MS) != STATUS_OK) {
-        return outcome_fail(OUTCOME_FAILED, "world reset failed: node %u said: %s; look at: eidolon status %s", leader, call.sentence,
-                            cluster->shown);
+        return outcome_fail(OUTCOME_FAILED, "world reset failed: node %u said: %s; look at: %s status %s", leader, call.sentence,
+                            command_name(), cluster->shown);
     }
     return wait_for_fresh_world(cluster);
 }
@@ -186,8 +188,8 @@ enum outcome command_log(const struct cluster *cluster, unsigned node)
 {
     char path[NODE_PATH_BYTES];
     if (access(node_path(path, node, "node.log"), F_OK) != 0) {
-        return outcome_fail(OUTCOME_FAILED, "node %u has no log: it has never been started; start it with: eidolon node start %s %u", node,
-                            cluster->shown, node);
+        return outcome_fail(OUTCOME_FAILED, "node %u has no log: it has never been started; start it with: %s node start %s %u", node,
+                            command_name(), cluster->shown, node);
     }
     return copy_file(cluster, path);
 }
@@ -202,7 +204,7 @@ enum outcome command_capture(const struct cluster *cluster, const char *file)
     snprintf(request, sizeof request, "capture %s", path);
     enum outcome outcome = control_ask(cluster, &call, "capture", request);
     if (outcome == OUTCOME_OK) {
-        progress("all frames of the switch go to %s until: eidolon capture %s --stop", path, cluster->shown);
+        progress("all frames of the switch go to %s until: %s capture %s --stop", path, command_name(), cluster->shown);
     }
     return outcome;
 }
@@ -229,8 +231,8 @@ static enum outcome judge_management(const struct cluster *cluster, unsigned nod
         return OUTCOME_OK;
     }
     if (result == STATUS_TIMED_OUT) {
-        return outcome_fail(OUTCOME_TIMED_OUT, "the management port of node %u does not answer; read its log: eidolon log %s %u", node,
-                            cluster->shown, node);
+        return outcome_fail(OUTCOME_TIMED_OUT, "the management port of node %u does not answer; read its log: %s log %s %u", node,
+                            command_name(), cluster->shown, node);
     }
     return outcome_fail(OUTCOME_FAILED, "node %u: %s: %s", node, status_name(result), call.sentence);
 }

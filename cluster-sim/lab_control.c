@@ -150,11 +150,11 @@ enum outcome control_ask(const struct cluster *cluster, struct control_call *cal
     case STATUS_OK:
         return OUTCOME_OK;
     case STATUS_CLOSED:
-        return outcome_fail(OUTCOME_FAILED, "%s failed: the background process of %s is not running; start it with: eidolon start %s", what,
-                            cluster->shown, cluster->shown);
+        return outcome_fail(OUTCOME_FAILED, "%s failed: the background process of %s is not running; start it with: %s start %s", what,
+                            cluster->shown, command_name(), cluster->shown);
     case STATUS_TIMED_OUT:
-        return outcome_fail(OUTCOME_TIMED_OUT, "%s failed: the background process of %s does not answer; replace it with: eidolon start %s",
-                            what, cluster->shown, cluster->shown);
+        return outcome_fail(OUTCOME_TIMED_OUT, "%s failed: the background process of %s does not answer; replace it with: %s start %s",
+                            what, cluster->shown, command_name(), cluster->shown);
     default:
         return outcome_fail(OUTCOME_FAILED, "%s failed: %s", what, call->sentence);
     }

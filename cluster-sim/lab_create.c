@@ -200,8 +200,8 @@ enum outcome create_cluster(const struct create_options *options)
     }
     struct stat about;
     if (lstat(target, &about) == 0) {
-        return outcome_fail(OUTCOME_FAILED, "%s exists already; choose another folder, or remove that cluster with: eidolon destroy %s",
-                            options->directory, options->directory);
+        return outcome_fail(OUTCOME_FAILED, "%s exists already; choose another folder, or remove that cluster with: %s destroy %s",
+                            options->directory, command_name(), options->directory);
     }
     return build_folder(options, target);
 }

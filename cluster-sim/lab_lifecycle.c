@@ -34,7 +34,8 @@ static enum outcome wait_for_switch(const struct cluster *cluster)
             char line[256];
             file_last_line("switch.log", line, sizeof line);
             process_signal("switch.pid", SIGKILL);
-            return outcome_fail(alive ? OUTCOME_TIMED_OUT : OUTCOME_FAILED, "the background process of %s %s: %s; all it said is in %s/switch.log",
+            return outcome_fail(alive ? OUTCOME_TIMED_OUT : OUTCOME_FAILED,
+                                "the background process of %s %s: %s; all it said is in %s/switch.log",
                                 cluster->shown, alive ? "does not answer" : "ended at once", line[0] != 0 ? line : "it said nothing",
                                 cluster->shown);
         }
@@ -129,9 +130,9 @@ static enum outcome explain_no_world(const struct cluster *cluster, unsigned tim
         progress("  node %u: %s%s%s", node, node_state_name(about->state), about->reason[0] != 0 ? ": " : "", about->reason);
     }
     return outcome_fail(OUTCOME_TIMED_OUT, "the world did not answer in %u s (state: %s; world: %s%s%s); what was started goes on; look again "
-                        "with: eidolon status %s, or wait longer with: eidolon start %s --timeout S", timeout_s,
+                        "with: %s status %s, or wait longer with: %s start %s --timeout S", timeout_s,
                         cluster_state_name(status.state), status.world_state, status.world_reason[0] != 0 ? ": " : "", status.world_reason,
-                        cluster->shown, cluster->shown);
+                        command_name(), cluster->shown, command_name(), cluster->shown);
 }
 
 static unsigned count_running(const struct cluster *cluster)
@@ -149,8 +150,8 @@ static enum outcome check_majority_runs(const struct cluster *cluster)
     if (running >= cluster->nodes / 2 + 1) {
         return OUTCOME_OK;
     }
-    return outcome_fail(OUTCOME_NO_QUORUM, "the world cannot start: only %u of %u nodes still run, which is no quorum; look at: eidolon status "
-                        "%s", running, cluster->nodes, cluster->shown);
+    return outcome_fail(OUTCOME_NO_QUORUM, "the world cannot start: only %u of %u nodes still run, which is no quorum; look at: %s status "
+                        "%s", running, cluster->nodes, command_name(), cluster->shown);
 }
 
 /* A world that is stopped will never answer: say so instead of waiting. */
@@ -170,8 +171,8 @@ static enum outcome wait_for_world(const struct cluster *cluster, unsigned host_
     enum outcome outcome = OUTCOME_OK;
     while (!terminal_answers(host_port, &descriptor, &attempt_deadline_ms)) {
         if (interrupted) {
-            outcome = outcome_fail(OUTCOME_FAILED, "interrupted; what was started goes on: look with `eidolon status %s`, end it with "
-                                   "`eidolon stop %s`", cluster->shown, cluster->shown);
+            outcome = outcome_fail(OUTCOME_FAILED, "interrupted; what was started goes on: look with `%s status %s`, end it with "
+                                   "`%s stop %s`", command_name(), cluster->shown, command_name(), cluster->shown);
         } else if (clock_ms() >= deadline_ms) {
             outcome = explain_no_world(cluster, timeout_s);
         } else if (clock_ms() >= next_look_ms) {
@@ -251,8 +252,8 @@ enum outcome lifecycle_start(struct cluster *cluster, unsigned timeout_s)
     if (outcome != OUTCOME_OK) {
         return outcome;
     }
-    progress("the world answers after %llu ms; come in with: eidolon attach %s   (or: nc 127.0.0.1 %u)",
-             (unsigned long long)(clock_ms() - from_ms), cluster->shown, host_port);
+    progress("the world answers after %llu ms; come in with: %s attach %s   (or: nc 127.0.0.1 %u)",
+             (unsigned long long)(clock_ms() - from_ms), command_name(), cluster->shown, host_port);
     return started;
 }
 
@@ -357,8 +358,8 @@ enum outcome lifecycle_node_lose_disk(struct cluster *cluster, unsigned node)
         return outcome;
     }
     if (qemu_running(node, NULL)) {
-        outcome = outcome_fail(OUTCOME_FAILED, "node %u runs; a disk is lost only while its node is down: eidolon node kill %s %u", node,
-                               cluster->shown, node);
+        outcome = outcome_fail(OUTCOME_FAILED, "node %u runs; a disk is lost only while its node is down: %s node kill %s %u", node,
+                               command_name(), cluster->shown, node);
     } else {
         outcome = create_blank_disk(cluster, node);
         char path[NODE_PATH_BYTES];

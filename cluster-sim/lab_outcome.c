@@ -6,6 +6,18 @@
 
 #include "include/check.h"
 
+static const char *name_of_command = "eidolon";
+
+void command_name_set(const char *name)
+{
+    name_of_command = name;
+}
+
+const char *command_name(void)
+{
+    return name_of_command;
+}
+
 enum outcome outcome_fail(enum outcome code, const char *format, ...)
 {
     va_list arguments;

@@ -40,8 +40,8 @@ static enum outcome check_files(const struct cluster *cluster, unsigned node)
     char path[NODE_PATH_BYTES];
     struct stat about;
     if (stat(node_path(path, node, "disk.img"), &about) != 0) {
-        return outcome_fail(OUTCOME_FAILED, "node %u has no disk: %s/%s: %s; give it a blank one with: eidolon node lose-disk %s %u", node,
-                            cluster->shown, path, strerror(errno), cluster->shown, node);
+        return outcome_fail(OUTCOME_FAILED, "node %u has no disk: %s/%s: %s; give it a blank one with: %s node lose-disk %s %u", node,
+                            cluster->shown, path, strerror(errno), command_name(), cluster->shown, node);
     }
     const char *wrong = disk_check_boot_configuration(cluster, node, node_path(path, node, "boot.conf"));
     if (wrong != NULL) {
@@ -113,8 +113,8 @@ static enum outcome wait_for_sockets(const struct cluster *cluster, unsigned nod
                                 line[0] != 0 ? line : "it said nothing", cluster->shown, node);
         }
         if (clock_ms() > deadline) {
-            return outcome_fail(OUTCOME_TIMED_OUT, "QEMU of node %u runs but has not opened its sockets in %d s; end it with: eidolon node "
-                                "kill %s %u", node, LAB_SPAWN_DEADLINE_MS / 1000, cluster->shown, node);
+            return outcome_fail(OUTCOME_TIMED_OUT, "QEMU of node %u runs but has not opened its sockets in %d s; end it with: %s node "
+                                "kill %s %u", node, LAB_SPAWN_DEADLINE_MS / 1000, command_name(), cluster->shown, node);
         }
         sleep_ms(5);
     }

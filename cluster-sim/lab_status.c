@@ -353,20 +353,20 @@ enum outcome status_outcome(const struct cluster_status *status)
 enum outcome status_require_world(const struct cluster *cluster, const struct cluster_status *status, const char *what)
 {
     if (status->state == CLUSTER_STOPPED) {
-        return outcome_fail(OUTCOME_NO_QUORUM, "%s failed: the cluster in %s is stopped; start it with: eidolon start %s", what, cluster->shown,
-                            cluster->shown);
+        return outcome_fail(OUTCOME_NO_QUORUM, "%s failed: the cluster in %s is stopped; start it with: %s start %s", what, cluster->shown,
+                            command_name(), cluster->shown);
     }
     if (!status->switch_alive) {
-        return outcome_fail(OUTCOME_FAILED, "%s failed: the background process of %s is not running; start it with: eidolon start %s", what,
-                            cluster->shown, cluster->shown);
+        return outcome_fail(OUTCOME_FAILED, "%s failed: the background process of %s is not running; start it with: %s start %s", what,
+                            cluster->shown, command_name(), cluster->shown);
     }
     if (status->state == CLUSTER_NO_QUORUM) {
-        return outcome_fail(OUTCOME_NO_QUORUM, "%s failed: no quorum in %s, so the world cannot go on; look at: eidolon status %s", what,
-                            cluster->shown, cluster->shown);
+        return outcome_fail(OUTCOME_NO_QUORUM, "%s failed: no quorum in %s, so the world cannot go on; look at: %s status %s", what,
+                            cluster->shown, command_name(), cluster->shown);
     }
     if (strcmp(status->world_state, "stopped") == 0) {
-        return outcome_fail(OUTCOME_DEGRADED, "%s failed: the world is stopped: %s; a fresh one in its place: eidolon world reset %s", what,
-                            status->world_reason[0] != 0 ? status->world_reason : "no reason is known", cluster->shown);
+        return outcome_fail(OUTCOME_DEGRADED, "%s failed: the world is stopped: %s; a fresh one in its place: %s world reset %s", what,
+                            status->world_reason[0] != 0 ? status->world_reason : "no reason is known", command_name(), cluster->shown);
     }
     return OUTCOME_OK;
 }

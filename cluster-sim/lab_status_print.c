@@ -44,15 +44,15 @@ static void advise_nodes(const struct cluster *cluster, const struct cluster_sta
         const struct node_status *about = &status->nodes[node];
         if (about->pid == 0) {
             down++;
-            printf("  node %u is down; start it: eidolon node start %s %u\n", node, cluster->shown, node);
+            printf("  node %u is down; start it: %s node start %s %u\n", node, command_name(), cluster->shown, node);
         } else if (!about->answered) {
-            printf("  node %u is silent; read its log: eidolon log %s %u\n", node, cluster->shown, node);
+            printf("  node %u is silent; read its log: %s log %s %u\n", node, command_name(), cluster->shown, node);
         } else if (about->state == NODE_JOINING) {
             printf("  node %u is catching up; it becomes a voter by itself\n", node);
         }
     }
     if (down > 1) {
-        printf("  or start all that are down: eidolon start %s\n", cluster->shown);
+        printf("  or start all that are down: %s start %s\n", command_name(), cluster->shown);
     }
 }
 
@@ -62,7 +62,7 @@ static void advise(const struct cluster *cluster, const struct cluster_status *s
         return;
     }
     if (status->state == CLUSTER_STOPPED) {
-        printf("stopped: no node runs; everything is kept; start it: eidolon start %s\n", cluster->shown);
+        printf("stopped: no node runs; everything is kept; start it: %s start %s\n", command_name(), cluster->shown);
         return;
     }
     if (status->state == CLUSTER_NO_QUORUM) {
@@ -72,13 +72,13 @@ static void advise(const struct cluster *cluster, const struct cluster_status *s
         printf("degraded: what is wrong, and what to do:\n");
     }
     if (!status->switch_alive) {
-        printf("  the background process (switch and way in) is gone; nodes go on; start it: eidolon start %s\n", cluster->shown);
+        printf("  the background process (switch and way in) is gone; nodes go on; start it: %s start %s\n", command_name(), cluster->shown);
     }
     if (status->faults[0] != 0) {
-        printf("  cables: %s; mend them: eidolon fault heal %s\n", status->faults, cluster->shown);
+        printf("  cables: %s; mend them: %s fault heal %s\n", status->faults, command_name(), cluster->shown);
     }
     if (strcmp(status->world_state, "stopped") == 0) {
-        printf("  the world is stopped; a fresh one in its place: eidolon world reset %s\n", cluster->shown);
+        printf("  the world is stopped; a fresh one in its place: %s world reset %s\n", command_name(), cluster->shown);
     }
     advise_nodes(cluster, status);
 }
@@ -99,7 +99,7 @@ void status_print_table(const struct cluster *cluster, const struct cluster_stat
     }
     printf("\n");
     if (status->attach_port != 0 && status->switch_alive) {
-        printf("attach: eidolon attach %s   (or: nc 127.0.0.1 %u)\n", cluster->shown, status->attach_port);
+        printf("attach: %s attach %s   (or: nc 127.0.0.1 %u)\n", command_name(), cluster->shown, status->attach_port);
     }
     advise(cluster, status);
 }

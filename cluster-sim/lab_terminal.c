@@ -55,7 +55,8 @@ static enum outcome connect_world(const struct cluster *cluster, const char *wha
     }
     int opened = status.attach_port == 0 ? -ECONNREFUSED : local_connect((uint16_t)status.attach_port);
     if (opened < 0) {
-        return outcome_fail(OUTCOME_FAILED, "%s failed: cannot connect to the world: %s; mend it with: eidolon start %s", what, strerror(-opened),
+        return outcome_fail(OUTCOME_FAILED, "%s failed: cannot connect to the world: %s; mend it with: %s start %s", what,
+                            strerror(-opened), command_name(),
                             cluster->shown);
     }
     *descriptor = opened;
@@ -163,7 +164,7 @@ static enum attach_end look_after_cluster(struct attachment *attachment)
     }
     bool no_quorum = status.state == CLUSTER_NO_QUORUM || status.state == CLUSTER_STOPPED;
     if (no_quorum && !attachment->waiting_told) {
-        progress("\r\n[%s: the world waits; Ctrl-] detaches, `eidolon status %s` says why]\r", cluster_state_name(status.state),
+        progress("\r\n[%s: the world waits; Ctrl-] detaches, `%s status %s` says why]\r", cluster_state_name(status.state), command_name(),
                  attachment->cluster->shown);
         attachment->waiting_told = true;
     }
@@ -195,12 +196,14 @@ static enum outcome tell_end(const struct attachment *attachment, enum attach_en
 {
     const char *shown = attachment->cluster->shown;
     if (end == ATTACH_DETACHED) {
+        const char *name = command_name();
         progress("\n[detached from session %s; it goes on]\n"
-                 "  come back:       eidolon attach %s --session %s\n"
-                 "  kill a node:     eidolon node kill %s 1      (and again: eidolon node start %s 1)\n"
-                 "  look at it:      eidolon status %s\n"
-                 "  stop everything: eidolon stop %s",
-                 attachment->session, shown, attachment->session, shown, shown, shown, shown);
+                 "  come back:       %s attach %s --session %s\n"
+                 "  kill a node:     %s node kill %s 1\n"
+                 "  start it again:  %s node start %s 1\n"
+                 "  look at it:      %s status %s\n"
+                 "  stop everything: %s stop %s",
+                 attachment->session, name, shown, attachment->session, name, shown, name, shown, name, shown, name, shown);
         return OUTCOME_OK;
     }
     status_collect(attachment->cluster, &status);
@@ -208,7 +211,8 @@ static enum outcome tell_end(const struct attachment *attachment, enum attach_en
     if (outcome != OUTCOME_OK) {
         return outcome;
     }
-    return outcome_fail(OUTCOME_FAILED, "the connection to session %s ended; come back with: eidolon attach %s --session %s", attachment->session,
+    return outcome_fail(OUTCOME_FAILED, "the connection to session %s ended; come back with: %s attach %s --session %s",
+                        attachment->session, command_name(),
                         shown, attachment->session);
 }
 
@@ -231,8 +235,8 @@ enum outcome terminal_attach(const struct cluster *cluster, const char *session)
     enum outcome outcome = check_session(&attachment.session);
     struct termios before;
     if (outcome == OUTCOME_OK && (!isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &before) != 0)) {
-        outcome = outcome_fail(OUTCOME_FAILED, "attach needs a terminal on standard input; without one use: eidolon exec %s SOURCE",
-                               cluster->shown);
+        outcome = outcome_fail(OUTCOME_FAILED, "attach needs a terminal on standard input; without one use: %s exec %s SOURCE",
+                               command_name(), cluster->shown);
     }
     if (outcome == OUTCOME_OK) {
         outcome = connect_world(cluster, "attach", &attachment.descriptor);
@@ -326,7 +330,8 @@ static enum outcome read_answer(const struct cluster *cluster, int descriptor, u
             take_answer(&answer, bytes, (size_t)got);
             look_ms = clock_ms();
         } else if (got == 0 || (ready > 0 && errno != EAGAIN && errno != EINTR)) {
-            return outcome_fail(OUTCOME_FAILED, "the connection to the world ended before the source did; look at: eidolon status %s", cluster->shown);
+            return outcome_fail(OUTCOME_FAILED, "the connection to the world ended before the source did; look at: %s status %s",
+                                command_name(), cluster->shown);
         } else if (deadline_ms != 0 && clock_ms() >= deadline_ms) {
             return outcome_fail(OUTCOME_TIMED_OUT, "the source did not end in time; it goes on in its session");
         } else if (clock_ms() >= look_ms + LOOK_IDLE_MS) {
