@@ -34,6 +34,7 @@ enum {
     CATCHUP_MANIFEST_STEP = 4,      /* messages of a manifest at once */
     CATCHUP_KEEPALIVE_MS = 1000,
     CATCHUP_RETRY_MS = 1,           /* when a queue had no room */
+    CATCHUP_AGAIN_MS = 500,         /* a peer that has ended well is offered nothing for so long: its group must answer the leader's first */
     CATCHUP_LINGER_MS = 10000,      /* the log is held so much longer, until the peer has begun to read it */
 };
 
@@ -99,6 +100,7 @@ struct transfer {
     enum transfer_phase phase;
     uint64_t raft_id;
     uint64_t id;
+    uint64_t ended_ns;              /* when the last transfer to raft_id ended well; 0: never */
     struct group_snapshot snapshot;
     uint32_t next_page;             /* HASHES */
     uint64_t heard_ns;

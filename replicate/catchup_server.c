@@ -69,6 +69,12 @@ void catchup_send_snapshot(struct catchup *catchup, uint64_t raft_id)
     }
 }
 
+static bool ended_just_now(const struct catchup *catchup, const struct transfer *transfer, uint64_t raft_id)
+{
+    return transfer->raft_id == raft_id && transfer->ended_ns != 0 &&
+           catchup_now_ns(catchup) - transfer->ended_ns < CATCHUP_AGAIN_MS * 1000000ull;
+}
+
 /* What the group asked for, unless it is under way or the peer is not there. */
 static void start_transfer(struct catchup *catchup, unsigned peer)
 {
@@ -79,7 +85,8 @@ static void start_transfer(struct catchup *catchup, unsigned peer)
         return;
     }
     const struct peers_hello *hello = peers_hello_of(catchup->config.peers, peer, PEERS_LANE_BULK);
-    if (hello == NULL || hello->raft_id != raft_id || (transfer->phase != TRANSFER_NONE && transfer->raft_id == raft_id)) {
+    if (hello == NULL || hello->raft_id != raft_id || (transfer->phase != TRANSFER_NONE && transfer->raft_id == raft_id) ||
+        ended_just_now(catchup, transfer, raft_id)) {
         return;
     }
     if (!any_transfer(catchup)) {
@@ -156,6 +163,7 @@ static bool manifest_step(struct catchup *catchup, unsigned peer)
         if (!send_manifest(catchup, peer)) {
             return false;
         }
+        catchup->facts.manifests_sent++;
         transfer->phase = TRANSFER_HASHES;
         transfer->next_page = 0;
         return true;
@@ -167,7 +175,6 @@ static bool manifest_step(struct catchup *catchup, unsigned peer)
         }
         transfer->phase = TRANSFER_SERVING;
         transfer->heard_ns = catchup_now_ns(catchup);
-        catchup->facts.manifests_sent++;
         return true;
     case TRANSFER_NONE:
     case TRANSFER_SERVING:
@@ -217,13 +224,14 @@ enum status server_ended(struct catchup *catchup, unsigned peer, const struct pe
         return STATUS_INVALID;
     }
     memcpy(&note, message->header, sizeof note);
-    const struct transfer *transfer = &catchup->transfers[peer];
+    struct transfer *transfer = &catchup->transfers[peer];
     if (transfer->phase != TRANSFER_NONE && transfer->id == note.id) {
         catchup_log(catchup, LOG_INFO, "catch-up: node %u %s", peer,
                     note.outcome == CATCHUP_DONE    ? "has the checkpoint"
                     : note.outcome == CATCHUP_STALE ? "does not need the checkpoint"
                                                     : "could not take the checkpoint");
         end_transfer(catchup, peer);
+        transfer->ended_ns = note.outcome == CATCHUP_FAILED ? 0 : catchup_now_ns(catchup);
     }
     return STATUS_OK;
 }

@@ -371,6 +371,7 @@ static void test_catchup_moves_only_what_differs(void **state)
     write_page(leader, 6, 77);
     write_page(leader, 7, 78);
     make_checkpoint(leader);
+    leader->fake.now_ns += CATCHUP_AGAIN_MS * MS;
     catchup_send_snapshot(leader->catchup, raft_id_of(FOLLOWER));
     assert_true(run(5000) < 5000);
     struct catchup_facts facts;
@@ -390,6 +391,26 @@ static void test_catchup_repeated_wish_does_nothing(void **state)
     struct catchup_facts facts;
     catchup_facts(leader->catchup, &facts);
     assert_int_equal(facts.manifests_sent, 1);
+}
+
+static void test_catchup_offers_nothing_just_after_a_transfer_and_again_later(void **state)
+{
+    (void)state;
+    catchup_send_snapshot(leader->catchup, raft_id_of(FOLLOWER));
+    run(5000);
+    struct catchup_facts facts;
+    for (unsigned i = 0; i < CATCHUP_AGAIN_MS - 10u; i++) {
+        catchup_send_snapshot(leader->catchup, raft_id_of(FOLLOWER));
+        turn();
+    }
+    catchup_facts(leader->catchup, &facts);
+    assert_int_equal(facts.manifests_sent, 1);
+    for (unsigned i = 0; i < 100; i++) {
+        catchup_send_snapshot(leader->catchup, raft_id_of(FOLLOWER));
+        turn();
+    }
+    catchup_facts(leader->catchup, &facts);
+    assert_int_equal(facts.manifests_sent, 2);
 }
 
 static void test_catchup_for_another_incarnation_or_absent_peer_starts_nothing(void **state)
@@ -765,6 +786,7 @@ int main(void)
         TEST(test_catchup_of_an_empty_world_works),
         TEST(test_catchup_moves_only_what_differs),
         TEST(test_catchup_repeated_wish_does_nothing),
+        TEST(test_catchup_offers_nothing_just_after_a_transfer_and_again_later),
         TEST(test_catchup_for_another_incarnation_or_absent_peer_starts_nothing),
         TEST(test_catchup_holds_the_log_and_lets_it_go),
         TEST(test_catchup_newer_checkpoint_after_link_loss_keeps_pages),
