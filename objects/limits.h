@@ -7,14 +7,14 @@
 #include "include/abi.h"
 
 /* Sessions: enough for a team at work; each has a fixed block of static memory (terminal, replay). */
-#define SESSIONS_MAX 16
+#define SESSIONS_MAX 32
 #define SESSION_NAME_BYTES_MAX 32
 #define SESSION_REPLAY_BYTES 16384u   /* a power of two; several screenfuls of text */
 #define SESSION_REPLAY_LINES_MAX 60   /* of the last output, shown to a viewer that comes (a terminal: as many as it has rows) */
 #define SESSION_HISTORY_LINES 50
 
 /* Connections to port 7000: viewers of sessions and running `exec` requests. */
-#define VIEWERS_MAX 32
+#define VIEWERS_MAX 48
 #define VIEWER_LINE_BYTES_MAX 8192    /* of one line of a viewer without a terminal */
 #define VIEWER_GREETING_BYTES_MAX 96  /* of a first line */
 #define VIEWER_GREETING_MS 300        /* without a first line for so long, the viewer gets session `main` */
@@ -29,7 +29,7 @@
 #define THREADS_EXEC_MAX 8
 #define THREADS_PYTHON_MAX 40
 #define THREADS_MAX (THREADS_SESSION_MAX + THREADS_EXEC_MAX + THREADS_PYTHON_MAX)
-#define THREAD_SESSION_STACK_BYTES (256u * 1024u)
+#define THREAD_SESSION_STACK_BYTES (192u * 1024u)
 #define THREAD_PYTHON_STACK_BYTES (128u * 1024u)
 #define THREAD_STACK_MARGIN_BYTES (12u * 1024u) /* what C code may use between two checks of the runtime */
 

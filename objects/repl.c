@@ -18,7 +18,7 @@
 
 #define RETRY_NS 1000000000ull
 
-enum run_outcome { RUN_ENDED, RUN_RAISED };
+enum run_outcome { RUN_ENDED, RUN_EXITED, RUN_RAISED };
 
 void *repl_make_globals(void)
 {
@@ -60,7 +60,7 @@ static mp_obj_t compile(const char *source, size_t bytes, mp_parse_input_kind_t 
 static enum run_outcome exit_outcome(void *exception)
 {
     mp_obj_t value = mp_obj_exception_get_value(MP_OBJ_FROM_PTR(exception));
-    return value == mp_const_none || value == MP_OBJ_NEW_SMALL_INT(0) ? RUN_ENDED : RUN_RAISED;
+    return value == mp_const_none || value == MP_OBJ_NEW_SMALL_INT(0) ? RUN_EXITED : RUN_RAISED;
 }
 
 static enum run_outcome report(void *exception)
@@ -164,7 +164,10 @@ static void serve_statement(struct session *session)
         vstr_init(&line, 64);
         if (read_statement(session, &line)) {
             session_set_busy(session, true);
-            (void)run(line.buf, line.len, MP_PARSE_SINGLE_INPUT, true);
+            if (run(line.buf, line.len, MP_PARSE_SINGLE_INPUT, true) == RUN_EXITED) {
+                session_end(session);
+                say(session, "The session stays: it has threads that run.\r\n");
+            }
         }
         nlr_pop();
     } else {

@@ -88,6 +88,32 @@ struct session *session_find_or_create(const char *name, size_t bytes)
     return unused;
 }
 
+static bool has_other_threads(const struct session *session)
+{
+    for (struct thread *thread = threads_next(NULL); thread != NULL; thread = threads_next(thread)) {
+        if (thread->session == session && thread != session->thread)
+            return true;
+    }
+    return false;
+}
+
+void session_end(struct session *session)
+{
+    CHECK(session->thread == thread_current());
+    if (has_other_threads(session))
+        return;
+    static const char text[] = "(session ended)\r\n";
+    session_write(session, text, sizeof text - 1);
+    viewers_detach(session);
+    session_save_current();
+    loaded = NULL;
+    memset(&MP_STATE_VM(mp_loaded_modules_dict), 0, sizeof MP_STATE_VM(mp_loaded_modules_dict));
+    mp_asyncio_context = MP_OBJ_NULL;
+    terminal_forget(index_of(session));
+    memset(session, 0, sizeof *session);
+    thread_exit();
+}
+
 struct session *sessions_next(struct session *previous)
 {
     unsigned i = previous == NULL ? 0 : index_of(previous) + 1;

@@ -2,8 +2,8 @@
  *
  * A session has its own global names, its own loaded modules (so its own asyncio loop), its own line editor, and one thread that reads
  * lines and runs them: its foreground. What its threads print goes to its output stream, a ring that keeps the last
- * SESSION_REPLAY_BYTES; viewers (objects/viewer.h) follow the stream at their own pace. It runs on with nobody attached, and is never
- * ended.
+ * SESSION_REPLAY_BYTES; viewers (objects/viewer.h) follow the stream at their own pace. It runs on with nobody attached, until its user
+ * ends it by SystemExit at the prompt.
  *
  * Bounds: SESSIONS_MAX sessions. A viewer may hold up a printing thread for VIEWER_LAG_MS in all until it has caught up; then it
  * is disconnected. */
@@ -70,6 +70,10 @@ bool session_input_waits(const struct session *session);
 
 /* The session's global names, a dict; NULL until its thread has made it. */
 void *session_globals(const struct session *session);
+
+/* End the session of the running thread, its foreground: its names are forgotten, its viewers disconnected. Returns only when it cannot
+ * be ended yet, because other threads of it run. */
+void session_end(struct session *session);
 
 /* --- For the scheduler and the collector */
 

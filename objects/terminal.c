@@ -40,16 +40,14 @@ void terminal_mark(unsigned index)
     memory_mark(&states[index], &states[index] + 1);
 }
 
+void terminal_forget(unsigned index)
+{
+    memset(&states[index], 0, sizeof states[index]);
+}
+
 void terminal_begin(vstr_t *line, const char *prompt, bool indent)
 {
-    rl.auto_indent_state = AUTO_INDENT_ENABLED;
-    if (!indent) {
-        readline_init(line, prompt);
-        line->len = rl.orig_line_len;
-        rl.cursor_pos = rl.orig_line_len;
-        rl.auto_indent_state = 0;
-        return;
-    }
+    rl.auto_indent_state = indent ? AUTO_INDENT_ENABLED : 0;
     readline_init(line, prompt);
 }
 

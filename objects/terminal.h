@@ -14,6 +14,7 @@ struct _vstr_t;
 void terminal_load(unsigned index);
 void terminal_save(unsigned index);
 void terminal_mark(unsigned index);
+void terminal_forget(unsigned index);
 
 /* Everything below works on the loaded state. */
 

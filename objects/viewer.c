@@ -331,15 +331,6 @@ void viewers_note_output(void)
     work_waits = true;
 }
 
-void viewer_skip(struct viewer *viewer, uint64_t from, uint64_t to)
-{
-    if (viewer->skip_count < VIEWER_SKIPS_MAX) {
-        viewer->skips[viewer->skip_count].from = from;
-        viewer->skips[viewer->skip_count].to = to;
-        viewer->skip_count++;
-    }
-}
-
 /* Leave out what the viewer typed itself: at a skipped range go past it, before one end the piece there. */
 static size_t apply_skips(struct viewer *viewer, size_t bytes)
 {
@@ -425,6 +416,17 @@ static void flush_viewer(struct viewer *viewer)
     session_output_drained(viewer->session);
 }
 
+void viewer_skip(struct viewer *viewer, uint64_t from, uint64_t to)
+{
+    if (viewer->skip_count == VIEWER_SKIPS_MAX)
+        flush_viewer(viewer);
+    if (viewer->skip_count < VIEWER_SKIPS_MAX) {
+        viewer->skips[viewer->skip_count].from = from;
+        viewer->skips[viewer->skip_count].to = to;
+        viewer->skip_count++;
+    }
+}
+
 static bool shows(const struct viewer *viewer, const struct session *session)
 {
     return viewer->session == session && (viewer->kind == VIEWER_PLAIN || viewer->kind == VIEWER_TERMINAL);
@@ -435,6 +437,17 @@ void viewers_flush(struct session *session)
     for (unsigned i = 0; i < VIEWERS_MAX; i++) {
         if (shows(&viewers[i], session))
             flush_viewer(&viewers[i]);
+    }
+}
+
+void viewers_detach(struct session *session)
+{
+    viewers_flush(session);
+    for (unsigned i = 0; i < VIEWERS_MAX; i++) {
+        if (viewers[i].session == session) {
+            viewers[i].session = NULL;
+            close_later(&viewers[i]);
+        }
     }
 }
 
@@ -641,9 +654,9 @@ static void poll_viewer(struct viewer *viewer, uint64_t now_ns)
 {
     if (viewer->kind == VIEWER_GREETING && now_ns >= viewer->greeting_deadline_ns)
         look_for_greeting(viewer, true);
-    if (viewer->kind == VIEWER_EXEC && !viewer->closing && viewer->connection != NULL)
+    if (viewer->kind == VIEWER_EXEC && !viewer->closing)
         (void)exec_flush(viewer);
-    if (viewer->kind == VIEWER_PLAIN || viewer->kind == VIEWER_TERMINAL)
+    if ((viewer->kind == VIEWER_PLAIN || viewer->kind == VIEWER_TERMINAL) && !viewer->closing)
         flush_viewer(viewer);
     if (viewer->kind != VIEWER_FREE && is_over(viewer))
         close_connection(viewer);

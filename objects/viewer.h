@@ -39,6 +39,9 @@ enum viewer_input viewers_take_input(struct session *session, bool keys, int *ke
                                      struct viewer **from);
 bool viewers_input_waits(const struct session *session, bool keys);
 
+/* The session ends: send its viewers what they take, and disconnect them. */
+void viewers_detach(struct session *session);
+
 /* Is one of the session's viewers a terminal? */
 bool viewers_have_terminal(const struct session *session);
 

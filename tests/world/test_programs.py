@@ -1,0 +1,240 @@
+"""Programs: exec, threads, the object tree, the module eidolon, memory."""
+import unittest
+
+from world import World, parse_exec, wait_until
+
+
+class ProgramTest(unittest.TestCase):
+    def setUp(self):
+        self.world = World(ports=(8001,))
+
+    def tearDown(self):
+        self.assertTrue(self.world.alive(), open(self.world.log_path).read())
+        self.world.stop()
+
+    # --- exec
+
+    def test_exec_prints_the_value_of_an_expression(self):
+        self.assertEqual(self.world.exec("6 * 7"), ("42\n", False))
+
+    def test_exec_of_none_prints_nothing(self):
+        self.assertEqual(self.world.exec("None"), ("", False))
+
+    def test_exec_runs_many_lines_in_the_sessions_names(self):
+        self.assertEqual(self.world.exec("def f(n):\n    return n + 1\nx = f(1)\nprint(x)\n", "work"), ("2\n", False))
+        self.assertEqual(self.world.exec("f(x)", "work"), ("3\n", False))
+        client = self.world.session("work")
+        client.send("x\n")
+        client.expect("2\n>>> $")
+
+    def test_exec_tells_an_exception(self):
+        output, raised = self.world.exec("def g():\n    return 1 // 0\ng()")
+        self.assertTrue(raised)
+        self.assertIn("ZeroDivisionError", output)
+        self.assertIn("line 2, in g", output)
+
+    def test_exec_tells_a_syntax_error(self):
+        output, raised = self.world.exec("def")
+        self.assertTrue(raised)
+        self.assertIn("SyntaxError", output)
+
+    def test_exec_exit_status_of_systemexit(self):
+        self.assertEqual(self.world.exec("import sys; sys.exit()"), ("", False))
+        self.assertEqual(self.world.exec("import sys; sys.exit(3)"), ("", True))
+
+    def test_exec_output_of_any_length_and_bytes_comes_whole(self):
+        output, raised = self.world.exec("for i in range(20000): print('zeile', i, '\\x1b[1m\\u00e9')")
+        self.assertFalse(raised)
+        self.assertEqual(output, "".join(f"zeile {i} \x1b[1m\u00e9\n" for i in range(20000)))
+
+    def test_exec_answers_while_the_session_is_busy(self):
+        client = self.world.session("busy")
+        client.send("while True: pass\n\n")
+        client.expect(r"\.\.\. ")
+        self.assertEqual(self.world.exec("'still here'", "busy"), ("'still here'\n", False))
+
+    def test_exec_is_interrupted_by_control_c(self):
+        client = self.world.start_exec("print('go')\nwhile True: pass")
+        client.expect("go\n")
+        client.send(b"\x03")
+        output, raised = parse_exec(client.read_to_end() if client.taken == 0 else client.received[:0] + b"" + self.all_of(client))
+        self.assertTrue(raised)
+        self.assertIn("KeyboardInterrupt", output)
+
+    def all_of(self, client):
+        client.read_to_end()
+        return client.received
+
+    def test_exec_program_runs_on_when_its_client_goes(self):
+        client = self.world.start_exec("import time\nfor i in range(50):\n    print(i)\n    time.sleep(0.01)\nfinished = True")
+        client.expect("0\n")
+        client.close()
+        wait_until(lambda: self.world.value("globals().get('finished')") == "True", "the program ends without its client")
+
+    def test_exec_input_has_nobody_to_ask(self):
+        output, raised = self.world.exec("input()")
+        self.assertTrue(raised)
+        self.assertIn("EOFError", output)
+
+    def test_exec_source_too_long_is_refused(self):
+        client = self.world.connect(first=b"exec main 9999999\n")
+        output, raised = parse_exec(client.read_to_end())
+        self.assertTrue(raised)
+        self.assertIn("too long", output)
+
+    def test_exec_runs_at_once_are_bounded(self):
+        clients = [self.world.start_exec("print('go')\nwhile True: pass") for _ in range(8)]
+        for client in clients:
+            client.expect("go\n")
+        output, raised = self.world.exec("1")
+        self.assertTrue(raised)
+        self.assertIn("too many", output)
+
+    # --- threads
+
+    def test_threads_take_turns_with_locks(self):
+        source = """
+import _thread, time
+lock = _thread.allocate_lock()
+total = 0
+done = []
+def work():
+    global total
+    for i in range(500):
+        with lock:
+            before = total
+            for j in range(20): pass
+            total = before + 1
+    done.append(1)
+for i in range(8):
+    _thread.start_new_thread(work, ())
+while len(done) < 8:
+    time.sleep(0.01)
+print(total)
+"""
+        self.assertEqual(self.world.exec(source), ("4000\n", False))
+
+    def test_threads_are_bounded(self):
+        source = """
+import _thread
+stop = []
+def wait():
+    import time
+    while not stop: time.sleep(0.01)
+n = 0
+try:
+    while True:
+        _thread.start_new_thread(wait, ())
+        n += 1
+except RuntimeError as e:
+    print(n, e)
+stop.append(1)
+"""
+        output, raised = self.world.exec(source)
+        self.assertFalse(raised)
+        self.assertRegex(output, "^40 can't start a new thread")
+        wait_until(lambda: not self.world.exec("import _thread; _thread.start_new_thread(lambda: None, ())")[1], "threads end")
+
+    def test_thread_exception_is_told_in_its_session(self):
+        client = self.world.session("uncaught")
+        client.send("import _thread\nt = _thread.start_new_thread(lambda: 1//0, ())\n")
+        client.expect("Unhandled exception in thread.*ZeroDivisionError")
+
+    def test_endless_recursion_is_an_exception(self):
+        output, raised = self.world.exec("def f(): f()\nf()")
+        self.assertTrue(raised)
+        self.assertIn("maximum recursion depth", output)
+        output, _ = self.world.exec("import _thread, time\ndef t():\n    try: f()\n    except RuntimeError as e: print(e); r.append(1)\n"
+                                    "r = []\n_thread.start_new_thread(t, ())\nwhile not r: time.sleep(0.01)\n")
+        self.assertEqual(self.world.value("r"), "[1]")
+
+    # --- the tree
+
+    def test_root_is_shared_by_sessions_and_shown_as_a_tree(self):
+        self.world.exec("root.lab = Directory()\nroot.lab.rows = [1, 2]\nroot['note'] = 'hello'\nroot.lab['deep'] = Directory()\n", "one")
+        self.assertEqual(self.world.value("root.lab.rows", "two"), "[1, 2]")
+        self.assertEqual(self.world.exec("ls(root)", "two")[0], "<root>\n  lab/\n    deep/\n    rows = [1, 2]\n  note = 'hello'\n")
+        self.assertEqual(self.world.value("sorted(root), 'lab' in root, len(root), root.get('none', 5)", "two"),
+                         "(['lab', 'note'], True, 2, 5)")
+        self.world.exec("del root.note\ndel root['lab']", "two")
+        self.assertEqual(self.world.exec("ls()", "one")[0], "<root>\n")
+
+    def test_root_missing_names_raise(self):
+        self.assertIn("AttributeError", self.world.exec("root.none")[0])
+        self.assertIn("KeyError", self.world.exec("root['none']")[0])
+        self.assertIn("AttributeError", self.world.exec("del root.none")[0])
+        self.assertIn("TypeError", self.world.exec("root[1] = 2")[0])
+
+    def test_ls_of_a_directory_that_holds_itself_ends(self):
+        output, raised = self.world.exec("root.me = root\nls()\ndel root.me")
+        self.assertFalse(raised)
+        self.assertLess(len(output), 4000)
+
+    def test_open_is_absent(self):
+        self.assertIn("NameError", self.world.exec("open")[0])
+        self.assertIn("AttributeError", self.world.exec("import io; io.open")[0])
+
+    # --- eidolon
+
+    def test_eidolon_tells_of_the_cluster(self):
+        self.assertEqual(self.world.value("__import__('eidolon').node()"), "1")
+        self.assertEqual(self.world.value("[n['up'] for n in __import__('eidolon').nodes()]"), "[True, True, False]")
+
+    def test_eidolon_commit_waits_for_the_epoch(self):
+        self.assertEqual(self.world.exec("import eidolon\ne = eidolon.epoch()\neidolon.commit()\nprint(eidolon.epoch() > e)"), ("True\n", False))
+
+    def test_eidolon_commit_lets_other_threads_run(self):
+        source = ("import eidolon, _thread\nn = [0]\ndef count():\n    while n[0] >= 0: n[0] += 1\n"
+                  "_thread.start_new_thread(count, ())\neidolon.commit()\nprint(n[0] > 100)\nn[0] = -10**9")
+        self.assertEqual(self.world.exec(source), ("True\n", False))
+
+    def test_eidolon_move_goes_to_the_node_or_says_why_not(self):
+        self.assertEqual(self.world.exec("import eidolon\neidolon.move(2)\nprint(eidolon.node())"), ("2\n", False))
+        self.assertEqual(self.world.exec("eidolon.move(2)"), ("", False))
+        self.assertIn("is down", self.world.exec("eidolon.move(3)")[0])
+        self.assertIn("no such node", self.world.exec("eidolon.move(9)")[0])
+
+    # --- memory
+
+    FILL = "keep = []\ntry:\n    while True: keep.append(bytearray(%d))\nexcept MemoryError:\n    print('full')\n"
+
+    def test_full_session_leaves_room_for_others_and_can_delete(self):
+        hog = self.world.session("hog")
+        for size in (1000, 100000, 20):
+            hog.send(self.FILL % size + "\n")
+            hog.expect("full\n>>> $")
+            other = f"other{size}"
+            self.assertEqual(self.world.exec("def f(n): return [n] * 3\nx = f(7)\nprint(x, 'ok')", other), ("[7, 7, 7] ok\n", False))
+            viewer = self.world.session(other)
+            viewer.send("print(sum(range(100)))\n")
+            viewer.expect("4950\n>>> $")
+            hog.send("[0] * 100000\n")
+            hog.expect("MemoryError.*>>> $")
+            hog.send("del keep\n")
+            hog.expect(">>> $")
+            hog.send("y = bytearray(3000000); len(y)\n")
+            hog.expect("3000000\n>>> $")
+
+    def test_full_session_answers_at_its_prompt(self):
+        hog = self.world.session("prompt")
+        hog.send(self.FILL % 1000 + "\n")
+        hog.expect("full\n>>> $")
+        for _ in range(20):
+            hog.send("1 + 1\n")
+            hog.expect("2\n>>> $")
+
+    def test_growing_in_place_is_charged_too(self):
+        hog = self.world.session("grow")
+        hog.send("b = bytearray()\ntry:\n    while True: b.extend(bytes(100000))\nexcept MemoryError:\n    print('full')\n\n")
+        hog.expect("full\n>>> $")
+        self.assertEqual(self.world.exec("print('fine' * 2)", "small"), ("finefine\n", False))
+
+    def test_garbage_does_not_spread_over_the_heap(self):
+        self.world.exec("for i in range(1000): x = bytes(100)")
+        self.world.command("watch")
+        self.world.exec("for i in range(200000): x = bytes(100)")
+        self.assertLess(self.world.stats()["pages_written"] * 4096, 6 << 20)
+
+
+if __name__ == "__main__":
+    unittest.main()

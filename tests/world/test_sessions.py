@@ -1,0 +1,239 @@
+"""Sessions: prompts, viewers, editing, replay, interrupts."""
+import unittest
+
+from world import World, wait_until
+
+
+class SessionTest(unittest.TestCase):
+    def setUp(self):
+        self.world = World()
+
+    def tearDown(self):
+        self.assertTrue(self.world.alive(), open(self.world.log_path).read())
+        self.world.stop()
+
+    def run_line(self, client, line, expected):
+        client.send(line + "\n")
+        client.expect(expected + r"\n>>> $")
+
+    def test_plain_line_is_evaluated_without_echo_and_escapes(self):
+        client = self.world.session("plain")
+        client.send("6*7\n")
+        self.assertEqual(client.expect(r"(.*)>>> $").group(1), b"42\n")
+        self.assertNotIn(b"\x1b", client.received)
+        self.assertNotIn(b"\r", client.received)
+
+    def test_plain_block_ends_with_an_empty_line(self):
+        client = self.world.session("block")
+        client.send("for i in range(2):\n    if i >= 0:\n        print('in', i)\n    print('out', i)\n\n")
+        client.expect(r"in 0\nout 0\nin 1\nout 1\n>>> $")
+
+    def test_no_first_line_gives_session_main(self):
+        client = self.world.connect()
+        client.expect(">>> ")
+        client.send("import eidolon; eidolon.session()\n")
+        client.expect("'main'")
+
+    def test_late_session_line_switches(self):
+        client = self.world.connect()
+        client.expect(">>> ")
+        client.send("session late\n")
+        client.expect(">>> $")
+        client.send("import eidolon; eidolon.session()\n")
+        client.expect("'late'")
+
+    def test_first_line_that_is_no_greeting_is_input_of_main(self):
+        client = self.world.connect(first=b"print('direct')\n")
+        client.expect("direct\n")
+
+    def test_sessions_have_their_own_names(self):
+        first, second = self.world.session("names1"), self.world.session("names2")
+        self.run_line(first, "who = 'first'; print(who)", "first")
+        second.send("who\n")
+        second.expect("NameError.*>>> $")
+        self.run_line(first, "who", "'first'")
+
+    def test_bad_session_name_is_refused(self):
+        client = self.world.connect(first=b"session a/b\n")
+        self.assertIn(b"session's name", client.read_to_end())
+
+    def test_second_viewer_sees_the_replay_and_the_same_output(self):
+        first = self.world.session("shared")
+        self.run_line(first, "print('before')", "before")
+        second = self.world.connect(first=b"session shared\n")
+        second.expect(r">>> print\('before'\)\nbefore\n>>> $")
+        first.send("print('both')\n")
+        first.expect("both\n>>> $")
+        second.expect(r"print\('both'\)\nboth\n>>> $")
+
+    def test_program_runs_on_with_nobody_attached(self):
+        client = self.world.session("alone")
+        client.send("import time\nfor i in range(30): time.sleep(0.01); n = i\n\n")
+        client.expect(r"\.\.\. $")
+        client.close()
+        wait_until(lambda: self.world.value("globals().get('n')", "alone") == "29", "the loop ends unattended")
+
+    def test_half_closed_viewer_gets_the_output_of_its_last_line(self):
+        client = self.world.connect(first=b"session half\nimport time\ntime.sleep(0.2); print('done')")
+        client.socket.shutdown(1)
+        self.assertIn(b"done\n", client.read_to_end())
+
+    def test_print_of_a_thread_goes_to_the_session_that_started_it(self):
+        first, second = self.world.session("threads1"), self.world.session("threads2")
+        first.send("import _thread, time\n_thread.start_new_thread(lambda: (time.sleep(0.1), print('from thread')), ())\n")
+        first.expect("from thread")
+        self.run_line(second, "print('here')", "here")
+        self.assertNotIn(b"from thread", second.received)
+
+    def test_sessions_are_bounded_and_can_be_ended(self):
+        clients = []
+        for i in range(40):
+            client = self.world.connect(first=b"session s%d\nprint('in', 'use')\n" % i)
+            if b"as many as it may have" in client.expect("(.*in use\n|.*may have\n)").group(0):
+                break
+            clients.append(client)
+        self.assertEqual(len(clients), 31)
+        clients[0].send("import sys; sys.exit()\n")
+        self.assertIn(b"ended", clients[0].read_to_end())
+        again = self.world.connect(first=b"session another\nprint('fits')\n")
+        again.expect("fits\n")
+        fresh = self.world.connect(first=b"session s0\n")
+        fresh.expect("may have\n")
+
+    # --- terminals
+
+    def test_terminal_edits_the_line(self):
+        client = self.world.terminal("edit")
+        client.send("print('ac')\x1b[D\x1b[D\x1b[Db\r")
+        client.expect("abc\r\n>>> ")
+
+    def test_terminal_history_is_the_sessions(self):
+        client = self.world.terminal("history")
+        client.send("40 + 2\r")
+        client.expect("\r\n42\r\n>>> ")
+        again = self.world.terminal("history")
+        again.send("\x1b[A\r")
+        again.expect("40 \\+ 2\r\n42\r\n>>> ")
+        other = self.world.terminal("history2")
+        other.send("\x1b[A1\r")
+        other.expect("\r\n1\r\n>>> ")
+
+    def test_terminal_completes_names_of_the_session(self):
+        client = self.world.terminal("complete")
+        client.send("quite_long_name = 17\r")
+        client.expect(">>> ")
+        client.send("quite_l\t\r")
+        client.expect("\r\n17\r\n>>> ")
+
+    def test_terminal_paste_mode_runs_many_lines(self):
+        client = self.world.terminal("paste")
+        client.send("\x05")
+        client.expect("=== ")
+        client.send("def f():\r    return 1\r\r    # comment\rprint(f() + 1)\r\x04")
+        client.expect("\r\n2\r\n>>> ")
+
+    def test_two_terminals_edit_in_two_sessions_at_once(self):
+        first, second = self.world.terminal("two1"), self.world.terminal("two2")
+        for key in "print('first')":
+            first.send(key)
+            second.send(key.upper() if key.isalpha() else key)
+        first.expect(r"'first'\)")
+        second.expect(r"'FIRST'\)")
+        first.send("\r")
+        first.expect("\r\nfirst\r\n>>> ")
+        second.send("\r")
+        second.expect("NameError")
+
+    def test_terminal_control_c_at_the_prompt_gives_a_new_prompt(self):
+        client = self.world.terminal("fresh")
+        client.send("half a li\x03")
+        client.expect("\r\n>>> $")
+
+    def test_terminal_control_d_explains(self):
+        client = self.world.terminal("controld")
+        client.send("\x04")
+        client.expect("lives on.*>>> $")
+
+    def test_input_reads_a_line_in_either_mode(self):
+        plain = self.world.session("input1")
+        plain.send("name = input('who? ')\n")
+        plain.expect(r"who\? ")
+        plain.send("world\n")
+        plain.expect(">>> ")
+        self.run_line(plain, "name", "'world'")
+        terminal = self.world.terminal("input2")
+        terminal.send("name = input('who? ')\r")
+        terminal.expect(r"\r\nwho\? ")
+        terminal.send("you\r")
+        terminal.expect(">>> ")
+        terminal.send("name\r")
+        terminal.expect("'you'")
+
+    # --- interrupts
+
+    def interrupted(self, name, setup, blocking):
+        client = self.world.session(name)
+        client.send(setup + "\n")
+        client.expect(">>> $")
+        client.send("print('go'); " + blocking + "\n")
+        client.expect("go\n")
+        client.send(b"\x03")
+        client.expect(r"KeyboardInterrupt:? *\n>>> $")
+        self.run_line(client, "1+1", "2")
+
+    def test_interrupt_of_a_busy_loop(self):
+        client = self.world.session("busy")
+        client.send("while True: pass\n\n")
+        client.expect(r"\.\.\. $")
+        client.send(b"\x03")
+        client.expect(r"KeyboardInterrupt:? *\n>>> $")
+
+    def test_interrupt_of_sleep(self):
+        self.interrupted("sleep", "import time", "time.sleep(1000)")
+
+    def test_interrupt_of_accept(self):
+        self.interrupted("accept", "import socket; s = socket.socket(); s.bind(('', 9001)); s.listen(1)", "s.accept()")
+
+    def test_interrupt_of_recv(self):
+        self.interrupted("recv", "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 9002))",
+                         "s.recv(10)")
+
+    def test_interrupt_of_select(self):
+        self.interrupted("select", "import socket, select; s = socket.socket(); s.bind(('', 9003)); s.listen(1)",
+                         "select.select([s], [], [])")
+
+    def test_interrupt_of_lock(self):
+        self.interrupted("lock", "import _thread; l = _thread.allocate_lock(); a = l.acquire()", "l.acquire()")
+
+    def test_interrupt_of_asyncio(self):
+        self.interrupted("asyncio", "import asyncio\nasync def forever(): await asyncio.sleep(1000)\n",
+                         "asyncio.run(forever())")
+
+    def test_interrupt_of_input(self):
+        self.interrupted("inputc", "", "input()")
+
+    def test_interrupt_spares_other_sessions_and_threads(self):
+        client, other = self.world.session("spare1"), self.world.session("spare2")
+        other.send("import time\ntime.sleep(0.5); print('slept')\n")
+        client.send("import _thread, time\ncount = [0]\ndef tick():\n    while True:\n        count[0] += 1\n        time.sleep(0.01)\n\n"
+                    "t = _thread.start_new_thread(tick, ())\nprint('go'); time.sleep(1000)\n")
+        client.expect("go\n")
+        client.send(b"\x03")
+        client.expect("KeyboardInterrupt:? *\n>>> $")
+        before = int(self.world.value("count[0]", "spare1"))
+        wait_until(lambda: int(self.world.value("count[0]", "spare1")) > before, "the thread runs on")
+        other.expect("slept\n>>> $")
+        self.world.exec("def tick(): pass\ncount = None", "spare1")
+
+    def test_two_sessions_run_asyncio_at_the_same_time(self):
+        source = ("import asyncio\nasync def work(n):\n    for i in range(20):\n        await asyncio.sleep_ms(5)\n    return n\n\n"
+                  "async def main():\n    return sum(await asyncio.gather(*[work(n) for n in range(5)]))\n\nasyncio.run(main())\n")
+        clients = [self.world.session(f"loop{i}") for i in range(2)]
+        for client in clients:
+            client.send(source)
+        for client in clients:
+            client.expect(r"10\n>>> $")
+
+
+if __name__ == "__main__":
+    unittest.main()
