@@ -44,6 +44,7 @@
 #define WORLD_PORT 7000
 #define NETWORK_FRAMES_PER_POLL 64    /* taken in before Python gets the processor again */
 #define NETWORK_TICKS_PER_POLL 8      /* TCP timer ticks made up for at once: a gap must not end connections */
+#define NETWORK_CONNECTIONS_KEPT 32   /* of all connections, for the world's own port */
 #define NETWORK_FULL_RETRY_MS 2       /* the release count does not wake the world: look again after so long */
 
 static_assert((SESSION_REPLAY_BYTES & (SESSION_REPLAY_BYTES - 1)) == 0, "positions wrap by masking");

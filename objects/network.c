@@ -7,7 +7,10 @@
 #include <lwip/init.h>
 #include <lwip/netif.h>
 #include <lwip/pbuf.h>
+#include <lwip/memp.h>
 #include <lwip/priv/tcp_priv.h>
+#include <lwip/prot/etharp.h>
+#include <lwip/stats.h>
 #include <lwip/sys.h>
 #include <lwip/timeouts.h>
 #include <netif/ethernet.h>
@@ -18,9 +21,11 @@
 
 #define NS_PER_MS 1000000ull
 #define TCP_TICK_NS (TCP_TMR_INTERVAL * NS_PER_MS)
+#define TCP_REST_NS (2 * TCP_MSL * NS_PER_MS)
 #define ARP_TICK_NS (ARP_TMR_INTERVAL * NS_PER_MS)
 #define ARP_ANSWER_TICKS 8      /* a pending entry is asked for again, or given up, within so many ticks */
 #define ARP_TICKS_MAX 400       /* more than an entry's life */
+#define PRIORITY_PROGRAM 2     /* of sockets not connected yet, and of listening ones; connected ones have TCP_PRIO_MIN */
 #define DUPLICATE_ACKS 4        /* the same empty ACK so often makes a peer retransmit at once (three duplicates of it) */
 
 static struct netif interface;
@@ -66,6 +71,23 @@ static uint32_t transmit_room(void)
     return ABI_FRAME_SLOTS - (abi_ring_state()->transmit_produced - abi_info()->transmit_released);
 }
 
+static bool is_arp(const struct abi_frame_slot *slot)
+{
+    return slot->bytes >= SIZEOF_ETH_HDR + SIZEOF_ETHARP_HDR && slot->frame[12] == 0x08 && slot->frame[13] == 0x06;
+}
+
+/* A request that wants an answer; an announcement asks for the sender's own address. */
+static bool is_arp_question(const struct abi_frame_slot *slot)
+{
+    const uint8_t *arp = slot->frame + SIZEOF_ETH_HDR;
+    return is_arp(slot) && arp[7] == ARP_REQUEST && memcmp(arp + 14, arp + 24, 4) != 0;
+}
+
+static bool is_arp_answer(const struct abi_frame_slot *slot)
+{
+    return is_arp(slot) && slot->frame[SIZEOF_ETH_HDR + 7] == ARP_REPLY;
+}
+
 static err_t frame_output(struct netif *netif, struct pbuf *packet)
 {
     (void)netif;
@@ -80,7 +102,7 @@ static err_t frame_output(struct netif *netif, struct pbuf *packet)
     struct abi_frame_slot *slot = &slots[state->transmit_produced % ABI_FRAME_SLOTS];
     slot->bytes = packet->tot_len;
     (void)pbuf_copy_partial(packet, slot->frame, packet->tot_len, 0);
-    if (slot->frame[12] == 0x08 && slot->frame[13] == 0x06)
+    if (is_arp_question(slot))
         arp_ticks_wanted = ARP_ANSWER_TICKS;
     __asm__ volatile("" ::: "memory"); /* the frame stands before its count says so */
     state->transmit_produced++;
@@ -95,6 +117,8 @@ static void take_frame(const struct abi_frame_slot *slot)
     if (packet == NULL)
         return;
     (void)pbuf_take(packet, slot->frame, (u16_t)slot->bytes);
+    if (is_arp_answer(slot))
+        arp_ticks_wanted = 0;
     if (interface.input(packet, &interface) != ERR_OK)
         pbuf_free(packet);
 }
@@ -131,22 +155,13 @@ static bool connection_needs_ticks(const struct tcp_pcb *pcb)
     return pcb->persist_backoff > 0 || (pcb->flags & (TF_ACK_DELAY | TF_ACK_NOW | TF_CLOSEPEND | TF_NAGLEMEMERR)) != 0;
 }
 
-/* Ticks from now until TCP's timer has something to do; 0: never, as things are. */
-static uint32_t tcp_ticks_until_needed(void)
+static bool tcp_needs_ticks(void)
 {
     for (const struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next) {
         if (connection_needs_ticks(pcb))
-            return 1;
+            return true;
     }
-    uint32_t nearest = 0;
-    for (const struct tcp_pcb *pcb = tcp_tw_pcbs; pcb != NULL; pcb = pcb->next) {
-        uint32_t waited = tcp_ticks - pcb->tmr;
-        uint32_t whole = 2 * TCP_MSL / TCP_SLOW_INTERVAL + 1;
-        uint32_t left = (waited < whole ? whole - waited : 1) * 2;
-        if (nearest == 0 || left < nearest)
-            nearest = left;
-    }
-    return nearest;
+    return false;
 }
 
 /* Bring TCP's time up to the clock: the last few ticks are run, what was missed before them is only counted. */
@@ -162,13 +177,15 @@ static void run_tcp_ticks(uint64_t now_ns)
         tcp_tmr();
 }
 
-/* Plan TCP's next tick. Where the ticks stood still, time that passed meanwhile is counted, so that ages of connections are true. */
+/* Plan TCP's next tick. Where the ticks stood still, time that passed meanwhile is counted, so that ages of connections are true.
+ * A closed connection that only rests (TIME-WAIT) wakes nobody: it is looked at when the world is awake anyway. */
 static void plan_tcp_ticks(uint64_t now_ns)
 {
-    uint32_t ticks = tcp_ticks_until_needed();
-    if (ticks == 0) {
+    if (!tcp_needs_ticks()) {
         if (tcp_due_ns != 0)
             tcp_due_ns = 0;
+        if (tcp_tw_pcbs != NULL && now_ns - tcp_last_ns >= TCP_REST_NS)
+            run_tcp_ticks(now_ns);
         return;
     }
     if (tcp_due_ns == 0) {
@@ -176,7 +193,7 @@ static void plan_tcp_ticks(uint64_t now_ns)
         tcp_ticks += (u32_t)(missed / 2);
         tcp_last_ns = now_ns;
     }
-    uint64_t due_ns = tcp_last_ns + ticks * TCP_TICK_NS;
+    uint64_t due_ns = tcp_last_ns + TCP_TICK_NS;
     if (tcp_due_ns != due_ns)
         tcp_due_ns = due_ns;
 }
@@ -226,6 +243,32 @@ static void notice_resume(void)
     nudge_connections();
 }
 
+/* --- Connections of programs ------------------------------------------------------------------------------- */
+
+/* Abort the open connection of the lowest priority that was idle longest; false: there is none. */
+static bool close_oldest_idle(void)
+{
+    struct tcp_pcb *oldest = NULL;
+    for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next) {
+        if (pcb->prio == TCP_PRIO_MIN && (oldest == NULL || tcp_ticks - pcb->tmr > tcp_ticks - oldest->tmr))
+            oldest = pcb;
+    }
+    if (oldest == NULL)
+        return false;
+    tcp_abort(oldest);
+    return true;
+}
+
+struct tcp_pcb *network_new_connection(void)
+{
+    if (lwip_stats.memp[MEMP_TCP_PCB]->used + NETWORK_CONNECTIONS_KEPT >= MEMP_NUM_TCP_PCB && !close_oldest_idle())
+        return NULL;
+    struct tcp_pcb *pcb = tcp_new();
+    if (pcb != NULL)
+        tcp_setprio(pcb, PRIORITY_PROGRAM);
+    return pcb;
+}
+
 /* --- The whole ------------------------------------------------------------------------------------------ */
 
 static err_t interface_init(struct netif *netif)
@@ -266,10 +309,12 @@ uint64_t network_poll(uint64_t now_ns)
 {
     notice_resume();
     take_frames();
+    netif_poll_all();
     unblock_transmit();
     run_arp_ticks(now_ns);
     if (tcp_due_ns != 0 && now_ns >= tcp_due_ns)
         run_tcp_ticks(now_ns);
+    netif_poll_all();
     plan_tcp_ticks(now_ns);
     uint64_t due_ns = tcp_due_ns != 0 ? tcp_due_ns : ABI_NEVER;
     if (arp_ticks_wanted > 0 && arp_last_ns + ARP_TICK_NS < due_ns)

@@ -16,4 +16,9 @@ void network_init(void);
  * ABI_NEVER: only when a frame arrives). */
 uint64_t network_poll(uint64_t now_ns);
 
+/* A connection for a program's socket, of a priority below that of the world's own port: when connections run out, programs' oldest idle
+ * ones are closed first. NETWORK_CONNECTIONS_KEPT stay for the world's port. NULL: programs have as many as they may. */
+struct tcp_pcb;
+struct tcp_pcb *network_new_connection(void);
+
 #endif

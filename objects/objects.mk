@@ -25,3 +25,17 @@ $(world_image): $(mpy_cross) $(world_libraries) $(world_sources) objects/objects
 		world_own_flags='-std=gnu17 $(filter-out -std=c17 -I. -isystem $(generated_include),$(own_flags)) $(own_flags_world)' \
 		>$(build)/world/objects.log 2>&1 || { grep -E -A6 'error|warning|undefined|Error' $(build)/world/objects.log | head -n 60; exit 1; }
 	@touch $@
+
+# --- Tests of the world, without a kernel: it runs as a Linux process ----------------------------------------
+
+world_run := $(build)/world_run
+
+$(world_run): $(build)/host/tests/world/world_run.c.o
+	$(call say,LD,'$@')
+	$(quiet)$(CC) $(host_flags) $< -lslirp -o $@
+
+.PHONY: test-world
+test-world: $(world_image) $(world_run)
+	@BUILD=$(abspath $(build)) tests/world/run
+
+test-unit: test-world

@@ -305,7 +305,7 @@ static err_t accepted(void *argument, struct tcp_pcb *connection, err_t error)
     viewer->kind = VIEWER_GREETING;
     viewer->connection = connection;
     viewer->greeting_deadline_ns = abi_clock() + VIEWER_GREETING_MS * NS_PER_MS;
-    tcp_setprio(connection, TCP_PRIO_MIN);
+    tcp_setprio(connection, TCP_PRIO_NORMAL - 1); /* gives way to a newer viewer only */
     tcp_nagle_disable(connection);
     tcp_arg(connection, viewer);
     tcp_recv(connection, received);

@@ -25,6 +25,10 @@
 #define LWIP_UDP 1
 #define LWIP_ICMP 1
 #define LWIP_TCP 1
+/* Programs of the world may talk to each other: 127.0.0.1 and the world's own address stay inside. */
+#define LWIP_HAVE_LOOPIF 1
+#define LWIP_NETIF_LOOPBACK 1
+#define LWIP_LOOPBACK_MAX_PBUFS 0 /* the windows of the connections bound it */
 #define IP_REASSEMBLY 0
 #define IP_FRAG 0
 
@@ -33,9 +37,9 @@
 #define MEM_ALIGNMENT 16
 #define MEM_SIZE (2 * 1024 * 1024)
 #define MEMP_NUM_PBUF 256
-#define MEMP_NUM_UDP_PCB 16
-#define MEMP_NUM_TCP_PCB 64
-#define MEMP_NUM_TCP_PCB_LISTEN 16
+#define MEMP_NUM_UDP_PCB 32
+#define MEMP_NUM_TCP_PCB 96
+#define MEMP_NUM_TCP_PCB_LISTEN 32
 #define MEMP_NUM_TCP_SEG 1024
 #define PBUF_POOL_SIZE 512
 #define PBUF_POOL_BUFSIZE 1600
@@ -55,6 +59,18 @@
 
 #define LWIP_NETIF_HOSTNAME 0
 #define LWIP_NETIF_API 0
-#define LWIP_STATS 0
+/* Only how many of each pool are in use. */
+#define LWIP_STATS 1
+#define LWIP_STATS_DISPLAY 0
+#define LINK_STATS 0
+#define ETHARP_STATS 0
+#define IP_STATS 0
+#define IPFRAG_STATS 0
+#define ICMP_STATS 0
+#define UDP_STATS 0
+#define TCP_STATS 0
+#define MEM_STATS 0
+#define SYS_STATS 0
+#define MEMP_STATS 1
 
 #endif

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "py/builtin.h"
+#include "py/gc.h"
 #include "py/lexer.h"
 #include "py/mperrno.h"
 #include "py/mphal.h"
@@ -12,6 +13,7 @@
 
 #include "objects/abi_calls.h"
 #include "objects/console.h"
+#include "objects/network.h"
 #include "objects/session.h"
 #include "objects/threads.h"
 #include "objects/viewer.h"
@@ -78,6 +80,16 @@ void world_socket_event(const void *socket)
     if (socket != NULL)
         threads_wake_all(socket);
     threads_wake_all(&threads_any_event);
+}
+
+/* Sockets that nobody holds any more give their connections back first. */
+struct tcp_pcb *world_new_connection(void)
+{
+    struct tcp_pcb *connection = network_new_connection();
+    if (connection != NULL)
+        return connection;
+    gc_collect();
+    return network_new_connection();
 }
 
 unsigned long world_random_seed(void)

@@ -19,7 +19,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <libslirp.h>
+#include <slirp/libslirp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -296,6 +296,8 @@ static void pump(uint64_t wait_ns)
 {
     frames_from_world();
     console_from_world();
+    if (run.receive_info->produced != ring_state()->receive_consumed)
+        wait_ns = 0; /* the answer came at once */
     uint32_t timeout_ms = (uint32_t)((wait_ns < 1000000000ull ? wait_ns : 1000000000ull) / 1000000ull);
     run.poll_count = 0;
     slirp_pollfds_fill(run.slirp, &timeout_ms, add_poll, NULL);

@@ -1,0 +1,325 @@
+"""The network inside the world: users' servers and clients, takeover, idleness, bounds, hostile use."""
+import os
+import random
+import socket
+import threading
+import time
+import unittest
+
+from world import Client, World, wait_until
+
+ECHO = """
+import socket, _thread
+def serve(c):
+    while True:
+        d = c.recv(4096)
+        if not d: break
+        c.sendall(d)
+    c.close()
+def listen():
+    s = socket.socket()
+    s.bind(('', 8001))
+    s.listen(5)
+    while True:
+        c, a = s.accept()
+        _thread.start_new_thread(serve, (c,))
+_thread.start_new_thread(listen, ())
+"""
+
+COUNTER = """
+import socket, _thread, time
+def count(c):
+    n = 0
+    while True:
+        c.send('%d\\n' % n)
+        n += 1
+        time.sleep(0.01)
+def listen():
+    s = socket.socket()
+    s.bind(('', 8001))
+    s.listen(5)
+    while True:
+        c, a = s.accept()
+        _thread.start_new_thread(count, (c,))
+_thread.start_new_thread(listen, ())
+"""
+
+
+class NetworkTest(unittest.TestCase):
+    def setUp(self):
+        self.world = World(ports=(8001,))
+
+    def tearDown(self):
+        self.assertTrue(self.world.alive(), open(self.world.log_path).read())
+        self.world.stop()
+
+    def run_source(self, source):
+        output, raised = self.world.exec(source)
+        self.assertFalse(raised, output)
+        return output
+
+    def echo_random(self, count, during=lambda client: None):
+        seed = random.randrange(1 << 32)
+        data = random.Random(seed).randbytes(count)
+        client = self.world.connect(8001)
+        sender = threading.Thread(target=client.send, args=(data,))
+        sender.start()
+        during(client)
+        while len(client.received) < count and client.receive():
+            pass
+        sender.join()
+        self.assertEqual(len(client.received), count, f"seed {seed}")
+        self.assertTrue(client.received == data, f"seed {seed}")
+        client.close()
+
+    def test_echo_server_returns_every_byte_in_order(self):
+        self.run_source(ECHO)
+        self.echo_random(8 << 20)
+
+    def test_echo_server_serves_many_clients(self):
+        self.run_source(ECHO)
+        clients = []
+        for i in range(20):
+            clients.append(self.world.connect(8001, b"hello %d\n" % i))
+            clients[i].expect(f"hello {i}\n")
+        for client in clients:
+            client.send("again\n")
+        for client in clients:
+            client.expect("again\n")
+
+    def test_asyncio_server_and_clients(self):
+        self.run_source("""
+import asyncio
+async def serve(r, w):
+    while True:
+        line = await r.readline()
+        if not line: break
+        w.write(b'echo ' + line)
+        await w.drain()
+    w.close()
+    await w.wait_closed()
+async def main():
+    await asyncio.start_server(serve, '0.0.0.0', 8001)
+    await asyncio.sleep(1000)
+import _thread
+_thread.start_new_thread(lambda: asyncio.run(main()), ())
+""")
+        clients = []
+        for i in range(5):
+            clients.append(self.world.connect(8001, b"%d\n" % i))
+            clients[i].expect(f"echo {i}\n")
+        for client in clients:
+            client.send("again\n")
+        for client in clients:
+            client.expect("echo again\n")
+
+    def test_client_in_the_world_reaches_a_server_outside(self):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            client = self.world.start_exec(f"import socket\ns = socket.socket()\ns.connect(socket.getaddrinfo('10.0.2.2', {port})[0][-1])\n"
+                                           "s.send(b'question')\nprint(s.recv(100))\ns.close()")
+            connection, _ = server.accept()
+            with connection:
+                self.assertEqual(connection.recv(100), b"question")
+                connection.sendall(b"answer")
+                client.expect("b'answer'")
+
+    def test_connection_refused_is_an_error(self):
+        output, raised = self.world.exec("import socket\nsocket.socket().connect(('10.0.2.15', 9))")
+        self.assertTrue(raised)
+        self.assertIn("OSError", output)
+
+    def test_programs_of_the_world_reach_each_other(self):
+        self.run_source(ECHO)
+        for address in ("127.0.0.1", "10.0.2.15"):
+            self.assertEqual(self.run_source(f"import socket\ns = socket.socket()\ns.connect(('{address}', 8001))\ns.sendall(b'x' * 100000)\n"
+                                             "n = 0\nwhile n < 100000: n += len(s.recv(5000))\nprint(n)"), "100000\n")
+
+    def test_settimeout_ends_a_wait(self):
+        output, raised = self.world.exec("import socket\ns = socket.socket()\ns.bind(('', 8005))\ns.listen(1)\ns.settimeout(0.05)\ns.accept()")
+        self.assertTrue(raised)
+        self.assertIn("ETIMEDOUT", output)
+
+    def test_nonblocking_accept_says_again(self):
+        output, raised = self.world.exec("import socket\ns = socket.socket()\ns.bind(('', 8005))\ns.listen(1)\ns.setblocking(False)\ns.accept()")
+        self.assertTrue(raised)
+        self.assertIn("EAGAIN", output)
+
+    def test_udp_datagrams_arrive(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+            server.bind(("127.0.0.1", 0))
+            server.settimeout(30)
+            port = server.getsockname()[1]
+            client = self.world.start_exec("import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+                                           f"s.sendto(b'ping', ('10.0.2.2', {port}))\nprint(s.recvfrom(100))")
+            data, address = server.recvfrom(100)
+            self.assertEqual(data, b"ping")
+            server.sendto(b"pong", address)
+            client.expect(r"\(b'pong', \('10.0.2.2', %d\)\)" % port)
+
+    # --- takeover
+
+    def test_lost_output_is_sent_again_at_once_after_a_takeover(self):
+        self.run_source(COUNTER)
+        client = self.world.connect(8001)
+        client.expect("20\n")
+        for _ in range(5):
+            self.world.command("hold")
+            stuck = self.world.stats()["frames_out"]
+            self.assertIsNotNone(stuck)
+            client.nothing_comes(0.05)
+            self.world.command("drop")
+            self.world.command("release")
+            self.world.command("resume")
+            last = int(client.received.rstrip(b"\n").split(b"\n")[-1])
+            client.expect(f"\n{last + 20}\n")
+        lines = client.received.split(b"\n")[:-1]
+        self.assertEqual(lines, [b"%d" % n for n in range(len(lines))])
+
+    def test_takeover_during_a_transfer_loses_nothing(self):
+        self.run_source(ECHO)
+
+        def trouble(client):
+            for _ in range(6):
+                wait_until(lambda before=len(client.received): client.receive(0.01) or len(client.received) > before, "bytes come")
+                self.world.command("hold")
+                client.nothing_comes(0.02)
+                self.world.command("drop")
+                self.world.command("release")
+                self.world.command("resume")
+        self.echo_random(4 << 20, trouble)
+
+    def test_full_transmit_ring_is_back_pressure(self):
+        self.run_source(ECHO)
+        clients = []
+        for i in range(12):
+            clients.append(self.world.connect(8001, b"x"))
+            clients[i].expect("x")
+        self.world.command("hold")
+        data = random.Random(5).randbytes(50000)
+        for client in clients:
+            client.send(data)
+        time.sleep(0.2)
+        self.world.command("release")
+        for client in clients:
+            while len(client.received) < 1 + len(data) and client.receive():
+                pass
+            self.assertTrue(client.received[1:] == data)
+
+    # --- idleness
+
+    def assert_idle(self):
+        """After everything has settled nothing wakes the world and nothing is written."""
+        def settled():
+            before = self.world.stats()["wakes"]
+            time.sleep(1.2)
+            return self.world.stats()["wakes"] == before
+        wait_until(settled, "the world settles")
+        self.world.command("watch")
+        before = self.world.stats()
+        time.sleep(3)
+        after = self.world.stats()
+        for name in ("wakes", "pages_written", "frames_out"):
+            self.assertEqual(after[name], before[name] if name != "pages_written" else 0, name)
+
+    def test_idle_world_with_clients_and_blocked_threads_does_nothing(self):
+        client, terminal = self.world.session(), self.world.terminal("other")
+        client.send("import socket, _thread, select\ns = socket.socket(); s.bind(('', 8001)); s.listen(5)\n"
+                    "t = _thread.start_new_thread(lambda: print(s.accept()), ())\n")
+        client.expect(">>> >>> $|>>> $")
+        self.run_source("import asyncio, _thread\nasync def never():\n    await asyncio.Event().wait()\n"
+                        "_thread.start_new_thread(lambda: asyncio.get_event_loop(), ())\n")
+        self.assert_idle()
+        visitor = self.world.connect(8001)
+        client.expect("<socket")
+        visitor.close()
+        terminal.send("1+1\r")
+        terminal.expect("\r\n2\r\n")
+
+    def test_wake_for_nothing_writes_nothing(self):
+        self.world.session()
+        self.assert_idle()
+
+    # --- bounds and bad use
+
+    def test_viewer_that_does_not_read_is_dropped_and_the_program_goes_on(self):
+        stuck = self.world.session("flood")
+        stuck.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stuck.send("for i in range(300000): print('line', i)\n\n")
+        wait_until(lambda: self.world.value("globals().get('i')", "flood") == "299999", "the program ends")
+        self.assertIn(b"line 299999", self.world.connect(first=b"session flood\n").expect("line 299999\n.*>>> ").group(0))
+        stuck.close()
+
+    def test_viewer_that_reads_gets_every_line(self):
+        client = self.world.session("long")
+        client.send("for i in range(100000): print(i)\n\nprint('end')\n")
+        client.expect("end\n>>> $")
+        lines = [line for line in client.received.split(b"\n") if line.isdigit()]
+        self.assertEqual(lines, [b"%d" % n for n in range(1, 100000)])  # the first stands behind a prompt
+
+    def test_oldest_idle_connection_gives_way_when_connections_run_out(self):
+        self.run_source(COUNTER.replace("_thread.start_new_thread(count, (c,))", "c.send('accepted\\n'); keep.append(c)").replace("def listen", "keep = []\ndef listen"))
+        clients = []
+        for i in range(120):
+            clients.append(self.world.connect(8001))
+            clients[i].expect("accepted\n")
+        self.assertEqual(self.world.exec("'still served'")[0], "'still served'\n")
+        wait_until(lambda: any(c.receive(0.001) is False and c.ended for c in clients), "an idle connection was closed")
+
+    def test_bad_use_of_sockets_raises_and_stops_nothing(self):
+        source = """
+import socket
+def attempt(what):
+    try:
+        what()
+    except Exception as e:
+        pass
+new, udp, listening, closed = socket.socket(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket(), socket.socket()
+listening.bind(('', 8009)); listening.listen(2)
+closed.close()
+for s in (new, udp, listening, closed):
+    s.settimeout(0) if s is not closed else None
+    for what in (lambda: s.send(b'x'), lambda: s.recv(5), lambda: s.recvfrom(5), lambda: s.sendto(b'x', ('10.0.2.2', 9)),
+                 lambda: s.sendall(b'x' * 100000), lambda: s.read(5), lambda: s.write(b'x'), lambda: s.readline(),
+                 lambda: s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), lambda: s.accept(), lambda: s.listen(3),
+                 lambda: s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1), lambda: s.bind(('', 8009)),
+                 lambda: s.connect(('10.0.2.2', 1)), lambda: s.setblocking(True), lambda: s.settimeout(0), lambda: s.makefile(),
+                 lambda: s.sendto(b'x' * 70000, ('10.0.2.2', 9)), lambda: print(s), lambda: s.close(), lambda: s.recv(1)):
+        attempt(what)
+try:
+    many = []
+    while True: many.append(socket.socket())
+except OSError as e:
+    print(len(many) > 10)
+many = None
+import gc; gc.collect()
+print(socket.socket())
+"""
+        output, raised = self.world.exec(source)
+        self.assertFalse(raised, output)
+        self.assertIn("True\n<socket", output)
+
+    def test_random_bytes_on_the_port_stop_nothing(self):
+        seed = random.randrange(1 << 32)
+        noise = random.Random(seed)
+        for _ in range(30):
+            client = self.world.connect(first=noise.randbytes(noise.randrange(100, 3000)).replace(b"\x03", b"") + b"\n")
+            client.receive()
+            client.close()
+        for first in (b"exec main x\n", b"exec main 5", b"exec\n", b"terminal main 0x\n", b"session \n", b"\n", b"exec main 10\nabc",
+                      b"terminal main 80x24 more\n", b"session main\n" + b"y" * 40000, b"terminal main 80x24\n\x1b[\x1b[99~\x1b\x1bO\x03"):
+            self.world.connect(first=first).close()
+        self.assertEqual(self.world.exec("'alive'"), ("'alive'\n", False), f"seed {seed}")
+
+    def test_random_frames_of_a_stack_that_resets_are_harmless(self):
+        self.run_source(ECHO)
+        for i in range(40):
+            client = self.world.connect(8001, b"x" * 10000)
+            client.expect("x")
+            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            client.close()
+        self.echo_random(100000)
+
+
+if __name__ == "__main__":
+    unittest.main()
