@@ -49,6 +49,8 @@ static void advise_nodes(const struct cluster *cluster, const struct cluster_sta
             printf("  node %u is silent; read its log: %s log %s %u\n", node, command_name(), cluster->shown, node);
         } else if (about->state == NODE_JOINING) {
             printf("  node %u is catching up; it becomes a voter by itself\n", node);
+        } else if (about->reason[0] != 0) {
+            printf("  node %u: %s; if that lasts, read its log: %s log %s %u\n", node, about->reason, command_name(), cluster->shown, node);
         }
     }
     if (down > 1) {
