@@ -210,8 +210,19 @@ enum status store_open(struct store *store, enum store_disk *disk, char reason[2
     }
     if (found == STORE_DISK_OK) {
         take_superblock(store, &superblock);
-        if (map_load(store, &superblock, reason) != STATUS_OK) {
+        switch (map_load(store, &superblock, reason)) {
+        case STATUS_OK:
+            break;
+        case STATUS_UNKNOWN_VERSION:
+            /* Nobody gives up a good world because an older or newer kernel was started. */
+            found = STORE_DISK_FOREIGN;
+            break;
+        case STATUS_IO_ERROR:
+            found = STORE_DISK_FAILED;
+            break;
+        default:
             found = STORE_DISK_CORRUPT;
+            break;
         }
     }
     *disk = found;

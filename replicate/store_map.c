@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "include/abi.h"
 #include "include/check.h"
 #include "replicate/store_private.h"
 
@@ -68,10 +69,10 @@ static bool load_inner(struct store *store, uint32_t level, uint32_t index)
     return good;
 }
 
-/* All nodes of one level; those that do not verify are left out. */
-static bool load_level(struct store *store, uint32_t level, char reason[200])
+/* All nodes of one level; those that do not verify are left out, and the first of them is told. */
+static enum status load_level(struct store *store, uint32_t level, char reason[200])
 {
-    bool good = true;
+    enum status first = STATUS_OK;
     for (uint32_t index = 0; index < store->node_count[level - 1]; index++) {
         const struct disk_block_reference *reference = &store->current.nodes[level - 1][index];
         if (reference->slot == 0) {
@@ -82,13 +83,13 @@ static bool load_level(struct store *store, uint32_t level, char reason[200])
         if (status == STATUS_OK && !(level == 1 ? load_leaf(store, index) : load_inner(store, level, index))) {
             status = STATUS_INVALID;
         }
-        if (status != STATUS_OK && good) {
+        if (status != STATUS_OK && first == STATUS_OK) {
             snprintf(reason, 200, "page store: map node %u of level %u in slot %u: %s", (unsigned)index, (unsigned)level, (unsigned)reference->slot,
                      status_sentence(status));
-            good = false;
+            first = status == STATUS_IO_ERROR ? STATUS_IO_ERROR : STATUS_CORRUPT;
         }
     }
-    return good;
+    return first;
 }
 
 static enum status load_record(struct store *store, const struct disk_superblock *superblock, char reason[200])
@@ -106,35 +107,52 @@ static enum status load_record(struct store *store, const struct disk_superblock
         memcpy(&record, store->scratch, sizeof record);
         status = world_record_check(&record, (uint64_t)store->pages_max * STORE_BLOCK_BYTES);
     }
+    if (status == STATUS_UNKNOWN_VERSION) {
+        snprintf(reason, 200, "the world on this disk has record version %u and ABI version %u; this build knows %u and %u",
+                 (unsigned)record.version, (unsigned)record.abi_version, WORLD_RECORD_VERSION, ABI_VERSION);
+        return STATUS_UNKNOWN_VERSION;
+    }
     if (status != STATUS_OK) {
         snprintf(reason, 200, "page store: world record in slot %u: %s", (unsigned)superblock->world_record.slot, status_sentence(status));
-        return STATUS_CORRUPT;
+        return status == STATUS_IO_ERROR ? STATUS_IO_ERROR : STATUS_CORRUPT;
     }
     store->current.record = superblock->world_record;
     store->checkpoint.record = record;
     return STATUS_OK;
 }
 
+/* What tells more about the disk goes first: a version that nobody here knows, a device that fails, then corruption. */
+static enum status worse(enum status a, enum status b)
+{
+    if (a == STATUS_UNKNOWN_VERSION || b == STATUS_OK) {
+        return a;
+    }
+    return a == STATUS_IO_ERROR && b == STATUS_CORRUPT ? a : b;
+}
+
 enum status map_load(struct store *store, const struct disk_superblock *superblock, char reason[200])
 {
     map_clear_current(store);
-    bool good = load_record(store, superblock, reason) == STATUS_OK;
+    enum status status = load_record(store, superblock, reason);
+    if (status == STATUS_UNKNOWN_VERSION) {
+        return status;
+    }
     if (superblock->map_levels != 0) {
         if (!claim_slot(store, superblock->map_root.slot)) {
             snprintf(reason, 200, "page store: the root of the map stands in slot %u", (unsigned)superblock->map_root.slot);
-            return STATUS_CORRUPT;
+            return worse(status, STATUS_CORRUPT);
         }
         store->current.nodes[store->levels - 1][0] = superblock->map_root;
         for (uint32_t level = store->levels; level >= 1; level--) {
-            good = load_level(store, level, reason) && good;
+            status = worse(status, load_level(store, level, reason));
         }
     }
-    if (good && map_page_count(store->current.pages, store->pages_max) != superblock->page_count) {
+    if (status == STATUS_OK && map_page_count(store->current.pages, store->pages_max) != superblock->page_count) {
         snprintf(reason, 200, "page store: the map does not have the number of pages that the superblock names");
-        good = false;
+        status = STATUS_CORRUPT;
     }
     map_drop_next(store);
-    return good ? STATUS_OK : STATUS_CORRUPT;
+    return status;
 }
 
 static void copy_map(const struct store *store, struct store_map *to, const struct store_map *from)

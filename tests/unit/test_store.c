@@ -416,6 +416,37 @@ static void test_open_with_flipped_map_node_is_corrupt(void **state)
     assert_int_equal(bench->disk, STORE_DISK_OK);
 }
 
+static void test_open_with_unreadable_map_node_is_failed_not_corrupt(void **state)
+{
+    (void)state;
+    bench_write_page(bench, 5, 1);
+    bench_close_epoch(bench);
+    bench_make_checkpoint(bench);
+    bench->fake.disk.read_error_at = slot_offset(bench->store->current.nodes[0][0].slot);
+    bench_reboot(bench);
+    assert_int_equal(bench->disk, STORE_DISK_FAILED);
+    bench->fake.disk.read_error_at = slot_offset(store_superblock(bench->store)->world_record.slot);
+    bench_reboot(bench);
+    assert_int_equal(bench->disk, STORE_DISK_FAILED);
+    bench->fake.disk.read_error_at = UINT64_MAX;
+    bench_reboot(bench);
+    assert_int_equal(bench->disk, STORE_DISK_OK);
+}
+
+static void test_open_of_another_abi_version_is_foreign_not_corrupt(void **state)
+{
+    (void)state;
+    bench_write_page(bench, 5, 1);
+    bench_close_epoch(bench);
+    struct checkpoint checkpoint = bench_checkpoint_of(bench);
+    checkpoint.record.abi_version++;
+    assert_int_equal(store_checkpoint_begin(bench->store, bench->image, &checkpoint), STATUS_OK);
+    assert_int_equal(bench_run_checkpoint(bench), STATUS_EMPTY);
+    bench_reboot(bench);
+    assert_int_equal(bench->disk, STORE_DISK_FOREIGN);
+    assert_non_null(strstr(bench->reason, "ABI version"));
+}
+
 /* -- space -- */
 
 static void run_full_rewrites(struct bench *b, unsigned rounds)
@@ -535,6 +566,8 @@ int main(void)
         TEST(test_fill_of_flipped_page_is_corrupt_and_names_it),
         TEST(test_fill_of_swapped_or_stale_page_is_corrupt),
         TEST(test_open_with_flipped_map_node_is_corrupt),
+        TEST(test_open_with_unreadable_map_node_is_failed_not_corrupt),
+        TEST(test_open_of_another_abi_version_is_foreign_not_corrupt),
         TEST(test_smallest_disk_takes_the_whole_world_again_and_again),
         TEST(test_smallest_disk_of_the_usual_world_takes_it_again),
         TEST(test_pin_keeps_slots_until_no_space_and_unpin_frees_them),
