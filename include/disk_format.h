@@ -20,6 +20,8 @@
 #define DISK_VOTE_MAGIC 0x45544f564e444945ull /* "EIDNVOTE" */
 #define DISK_VERSION 1u
 #define DISK_BLOCK_BYTES 4096u
+#define DISK_VOTE_BLOCK_FIRST 2u
+#define DISK_VOTE_BLOCKS 2u
 #define DISK_BYTES_MIN (64ull << 20)
 #define DISK_MEMBERS_MAX 8u       /* members of a Raft configuration: at most 5 nodes and ids on their way in or out */
 

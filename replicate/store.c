@@ -287,6 +287,15 @@ enum status store_adopt(struct store *store, uint64_t incarnation, bool keep_pag
             return STATUS_IO_ERROR;
         }
     }
+    /* Last, so that no older incarnation is ever found without its votes. What they say of it is not needed any more, and slots that
+     * cannot be read would keep the new one from starting. */
+    memset(block, 0, STORE_BLOCK_BYTES);
+    for (uint32_t slot = 0; slot < DISK_VOTE_BLOCKS; slot++) {
+        uint64_t offset = (uint64_t)(DISK_VOTE_BLOCK_FIRST + slot) * STORE_BLOCK_BYTES;
+        if (store->machine->block_write(store->machine->context, offset, block, STORE_BLOCK_BYTES) != STATUS_OK) {
+            return STATUS_IO_ERROR;
+        }
+    }
     take_superblock(store, &superblock);
     store_fill_restart(store);
     return STATUS_OK;

@@ -61,7 +61,7 @@ MUST_CHECK enum status store_create(struct store **out, const struct store_confi
 /* Read superblocks and the whole map (not the pages). Synchronous, at boot. *disk says what was found; for CORRUPT and FOREIGN `reason` (200
  * bytes) says what exactly. Returns OK whenever *disk could be told. */
 MUST_CHECK enum status store_open(struct store *store, enum store_disk *disk, char reason[200]);
-/* Make this disk a stranger's under a new incarnation (blank, or given up as corrupt): both superblocks anew, `joining` = 1, empty checkpoint.
+/* Make this disk a stranger's under a new incarnation (blank, or given up as corrupt): both superblocks anew, `joining` = 1, empty checkpoint, no votes.
  * `keep_pages`: map nodes and pages that still verify stay as candidates for store_install (bytes moved = bytes that differ).
  * Synchronous write and flush, at boot or on removal. */
 MUST_CHECK enum status store_adopt(struct store *store, uint64_t incarnation, bool keep_pages);

@@ -70,6 +70,25 @@ static void test_store_adopted_disk_is_joining_and_empty(void **state)
     assert_int_equal(image_present_pages(bench->image), 0);
 }
 
+static void test_store_adopted_disk_has_no_votes(void **state)
+{
+    (void)state;
+    const struct machine *machine = &bench->fake.machine;
+    uint8_t block[DISK_BLOCK_BYTES], empty[DISK_BLOCK_BYTES] = {0};
+    memset(block, 0xa5, sizeof block);
+    for (uint32_t slot = 0; slot < DISK_VOTE_BLOCKS; slot++) {
+        uint64_t offset = (uint64_t)(DISK_VOTE_BLOCK_FIRST + slot) * DISK_BLOCK_BYTES;
+        assert_int_equal(machine->block_write(machine->context, offset, block, sizeof block), STATUS_OK);
+    }
+    assert_int_equal(store_adopt(bench->store, INCARNATION + 5, true), STATUS_OK);
+    bench_reboot(bench);
+    for (uint32_t slot = 0; slot < DISK_VOTE_BLOCKS; slot++) {
+        uint64_t offset = (uint64_t)(DISK_VOTE_BLOCK_FIRST + slot) * DISK_BLOCK_BYTES;
+        assert_int_equal(machine->block_read(machine->context, offset, block, sizeof block), STATUS_OK);
+        assert_memory_equal(block, empty, sizeof block);
+    }
+}
+
 static void test_store_other_clusters_disk_is_foreign(void **state)
 {
     (void)state;
@@ -547,6 +566,7 @@ int main(void)
         TEST(test_store_small_disk_is_told),
         TEST(test_store_unreadable_disk_is_told),
         TEST(test_store_adopted_disk_is_joining_and_empty),
+        TEST(test_store_adopted_disk_has_no_votes),
         TEST(test_store_other_clusters_disk_is_foreign),
         TEST(test_store_other_nodes_disk_is_foreign),
         TEST(test_store_superblock_of_wrong_key_is_corrupt),
