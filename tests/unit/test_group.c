@@ -571,6 +571,62 @@ static void test_group_install_below_what_was_applied_applies_again_from_there(v
     cluster_destroy(cluster);
 }
 
+/* Elected, whether or not its barrier is committed. */
+static bool some_node_won(struct cluster *cluster)
+{
+    for (unsigned number = 1; number <= cluster->count; number++) {
+        if (cluster->nodes[number].on && cluster_facts(&cluster->nodes[number]).role == GROUP_LEADER) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void test_group_vote_that_is_not_durable_elects_nobody(void **state)
+{
+    (void)state;
+    struct cluster *cluster = elected(3, 25);
+    submit_some(cluster, 5, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 1000));
+    struct cluster_node *leader = cluster_leader(cluster), *stalled = follower_of(cluster, leader, 0);
+    cluster_power_cut(leader);
+    stalled->stalled_disk = true;
+    assert_false(cluster_until(cluster, some_node_won, 3000));
+    stalled->stalled_disk = false;
+    assert_true(cluster_until(cluster, cluster_has_leader, 3000));
+    cluster_power_on(leader);
+    assert_heals(cluster);
+    cluster_destroy(cluster);
+}
+
+static void test_group_checkpoint_beyond_what_its_own_log_has_flushed_waits(void **state)
+{
+    (void)state;
+    struct cluster *cluster = elected(3, 26);
+    assert_true(cluster_until(cluster, cluster_agrees, 1000));
+    struct cluster_node *leader = cluster_leader(cluster);
+    leader->stalled_disk = true;
+    for (unsigned i = 0; i < 120; i++) { /* more than is kept behind a checkpoint */
+        submit_some(cluster, 1, 60000);
+        cluster_run(cluster, 2);
+    }
+    cluster_run(cluster, 100);
+    assert_true(leader->leads);
+    assert_int_equal(leader->applied_count, 120); /* the others have flushed it */
+    cluster_checkpoint(leader);
+    cluster_run(cluster, 10);
+    group_check(leader->group);
+    assert_int_equal(cluster_facts(leader).last_index, leader->superblock.raft_index);
+    leader->stalled_disk = false;
+    submit_some(cluster, 3, 1000);
+    assert_heals(cluster);
+    group_check(leader->group);
+    cluster_power_cut(leader);
+    cluster_power_on(leader);
+    assert_heals(cluster);
+    cluster_destroy(cluster);
+}
+
 /* Random deaths, cuts, lost disks (one at a time, and only while the cluster is whole, as DURABLE promises), and submissions all the while. */
 static void chaos(uint64_t seed, unsigned count)
 {
@@ -694,6 +750,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_group_removed_is_believed_only_of_a_term_that_is_not_older),
         cmocka_unit_test(test_group_install_of_what_cannot_be_is_refused),
         cmocka_unit_test(test_group_install_below_what_was_applied_applies_again_from_there),
+        cmocka_unit_test(test_group_vote_that_is_not_durable_elects_nobody),
+        cmocka_unit_test(test_group_checkpoint_beyond_what_its_own_log_has_flushed_waits),
         cmocka_unit_test(test_group_chaos_heals_and_all_agree),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);

@@ -448,6 +448,30 @@ static void test_log_full_region_waits_for_a_cut(void **state)
     bench_free(bench);
 }
 
+static void test_log_wrapped_region_never_overwrites_what_is_needed(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_make(20);
+    uint64_t index = 2;
+    for (unsigned lap = 0; lap < 6; lap++) {
+        while (log_persisted(bench->log) == index - 1 && append(bench, index, 1, 60000) == STATUS_OK) {
+            index++;
+            settle(bench);
+        }
+        assert_true(log_used_bytes(bench->log) > REGION_BYTES - 2 * LOG_BATCH_BYTES_MAX);
+        uint64_t persisted = log_persisted(bench->log);
+        assert_int_equal(restart(bench), STATUS_OK);
+        assert_int_equal(log_last_index(bench->log), persisted);
+        for (uint64_t i = log_first_index(bench->log); i <= persisted; i++) {
+            assert_entry(bench, i, 1);
+        }
+        index = persisted + 1;
+        bench->checkpoint = (log_first_index(bench->log) + persisted) / 2 + lap;
+        log_cut(bench->log, bench->checkpoint);
+    }
+    bench_free(bench);
+}
+
 static void test_log_memory_full_of_unflushed_entries_is_full(void **state)
 {
     (void)state;
@@ -630,6 +654,7 @@ int main(void)
         cmocka_unit_test(test_log_restarted_behind_a_snapshot_forgets_the_rest),
         cmocka_unit_test(test_log_that_ends_before_or_disagrees_with_the_checkpoint_is_dropped),
         cmocka_unit_test(test_log_full_region_waits_for_a_cut),
+        cmocka_unit_test(test_log_wrapped_region_never_overwrites_what_is_needed),
         cmocka_unit_test(test_log_memory_full_of_unflushed_entries_is_full),
         cmocka_unit_test(test_log_many_small_entries_reach_the_bound_of_the_index),
         cmocka_unit_test(test_log_failed_write_ends_writing),
