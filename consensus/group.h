@@ -124,7 +124,8 @@ MUST_CHECK enum status group_message(struct group *group, unsigned peer, const s
 MUST_CHECK enum status group_submit(struct group *group, const struct group_entry *entry, const uint8_t *body, uint64_t *index);
 /* Could `entries` entries of `bytes` body bytes in all be submitted now? */
 bool group_room(const struct group *group, uint32_t entries, size_t bytes);
-/* Hand leadership to `node`. The caller has stopped the world and everything is committed. Ends by ops.lost, or by group_transferring() turning false. */
+/* Hand leadership to `node`. The caller has stopped the world and everything is committed. Ends by ops.lost, or by group_transferring() turning false.
+ * NOT_LEADER.  BUSY: a transfer is under way.  NOT_FOUND: the node is this one, or no voter. */
 MUST_CHECK enum status group_transfer(struct group *group, unsigned node);
 bool group_transferring(const struct group *group);
 

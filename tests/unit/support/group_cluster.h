@@ -54,11 +54,15 @@ struct cluster {
     struct cluster_node nodes[CLUSTER_NODES_MAX + 1];
     uint64_t history[CLUSTER_HISTORY]; /* hash of the entry applied at each index; 0: none */
     uint64_t next_epoch;
+    bool lies;                         /* a node is a rogue: what is applied is not compared */
 };
 
 /* `count` nodes with disks that may start a cluster, powered on. */
 struct cluster *cluster_create(unsigned count, uint64_t seed);
 void cluster_destroy(struct cluster *cluster);
+
+/* ... with a leader. */
+struct cluster *cluster_elected(unsigned count, uint64_t seed);
 
 /* Let time pass, millisecond by millisecond. */
 void cluster_run(struct cluster *cluster, unsigned ms);
@@ -72,6 +76,13 @@ bool cluster_agrees(struct cluster *cluster);
 /* ... and all nodes of the cluster are on and voters. */
 bool cluster_is_whole(struct cluster *cluster);
 
+/* A node other than `leader`, after `skip` others. */
+struct cluster_node *cluster_follower(struct cluster *cluster, const struct cluster_node *leader, unsigned skip);
+/* The cluster comes back to a leader, all nodes on, all voters, all with the same state; and it still commits. */
+bool cluster_heals(struct cluster *cluster);
+
+/* Submit up to `count` entries; a millisecond passes for each that is not taken. */
+void cluster_submit_some(struct cluster *cluster, unsigned count, uint32_t bytes);
 /* Submit an entry with a sealed body of `bytes` random bytes. */
 enum status cluster_submit(struct cluster_node *leader, uint32_t bytes, uint64_t *index);
 void cluster_checkpoint(struct cluster_node *node);

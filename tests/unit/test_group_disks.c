@@ -1,0 +1,336 @@
+/* Groups of several nodes in virtual time: what becomes of disks, logs and checkpoints. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "crypto/random.h"
+#include "tests/unit/support/group_cluster.h"
+
+static void test_group_power_loss_of_all_keeps_what_was_committed(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 5);
+    for (unsigned i = 0; i < 40; i++) {
+        cluster_submit_some(cluster, 1, 4000);
+        cluster_run(cluster, 1);
+    }
+    uint64_t committed = 0;
+    for (unsigned number = 1; number <= 3; number++) {
+        struct cluster_node *node = &cluster->nodes[number];
+        committed = node->applied_index > committed ? node->applied_index : committed;
+        cluster_power_cut(node);
+    }
+    assert_true(committed > 10);
+    for (unsigned number = 1; number <= 3; number++) {
+        cluster_power_on(&cluster->nodes[number]);
+        assert_int_equal(cluster->nodes[number].start_status, STATUS_OK);
+    }
+    assert_true(cluster_heals(cluster));
+    assert_true(cluster->nodes[1].applied_index >= committed);
+    cluster_destroy(cluster);
+}
+
+static void test_group_lost_disk_comes_back_under_a_new_id(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 6);
+    cluster_submit_some(cluster, 30, 2000);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *lost = cluster_follower(cluster, cluster_leader(cluster), 1);
+    uint64_t old_id = cluster_facts(lost).raft_id;
+    cluster_power_cut(lost);
+    cluster_blank_disk(lost);
+    cluster_run(cluster, 100);
+    cluster_power_on(lost);
+    assert_true(cluster_heals(cluster));
+    assert_int_not_equal(cluster_facts(lost).raft_id, old_id);
+    assert_int_equal(lost->superblock.joining, 0);
+    struct group_member_facts member;
+    group_member(cluster_leader(cluster)->group, lost->number, &member);
+    assert_int_equal(member.raft_id, cluster_facts(lost).raft_id);
+    assert_int_equal(member.role, DISK_ROLE_VOTER);
+    cluster_destroy(cluster);
+}
+
+static void test_group_lost_disk_of_the_leader_comes_back(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 7);
+    cluster_submit_some(cluster, 30, 2000);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *leader = cluster_leader(cluster);
+    cluster_power_cut(leader);
+    cluster_blank_disk(leader);
+    cluster_power_on(leader);
+    assert_true(cluster_heals(cluster));
+    cluster_destroy(cluster);
+}
+
+static void test_group_replaced_disk_that_returns_joins_anew(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 8);
+    cluster_submit_some(cluster, 10, 2000);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *node = cluster_follower(cluster, cluster_leader(cluster), 0);
+    cluster_power_cut(node);
+    uint8_t *old_disk = malloc(node->fake.disk.bytes);
+    memcpy(old_disk, node->fake.disk.durable, node->fake.disk.bytes);
+    struct disk_superblock old_superblock = node->superblock;
+    uint64_t old_state = node->checkpoint_state;
+    cluster_blank_disk(node);
+    cluster_power_on(node);
+    assert_true(cluster_heals(cluster));
+    cluster_power_cut(node);
+    memcpy(node->fake.disk.durable, old_disk, node->fake.disk.bytes);
+    memcpy(node->fake.disk.current, old_disk, node->fake.disk.bytes);
+    free(old_disk);
+    node->superblock = old_superblock;
+    node->checkpoint_state = old_state;
+    cluster_power_on(node);
+    assert_true(cluster_heals(cluster));
+    assert_int_equal(node->removed_count, 1);
+    cluster_destroy(cluster);
+}
+
+static void test_group_older_copy_of_the_disk_is_refused_and_joins_anew(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 9);
+    cluster_submit_some(cluster, 10, 2000);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *node = cluster_follower(cluster, cluster_leader(cluster), 0);
+    uint64_t old_id = cluster_facts(node).raft_id;
+    cluster_power_cut(node);
+    uint8_t *old_disk = malloc(node->fake.disk.bytes);
+    memcpy(old_disk, node->fake.disk.durable, node->fake.disk.bytes);
+    cluster_power_on(node);
+    assert_true(cluster_heals(cluster));
+    cluster_run(cluster, 100);
+    cluster_power_cut(node);
+    memcpy(node->fake.disk.durable, old_disk, node->fake.disk.bytes);
+    memcpy(node->fake.disk.current, old_disk, node->fake.disk.bytes);
+    free(old_disk);
+    cluster_power_on(node);
+    assert_true(cluster_heals(cluster));
+    assert_int_equal(node->removed_count, 1);
+    assert_int_not_equal(cluster_facts(node).raft_id, old_id);
+    cluster_destroy(cluster);
+}
+
+static void test_group_log_is_cut_and_a_late_follower_gets_a_snapshot(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 13);
+    struct cluster_node *late = cluster_follower(cluster, cluster_leader(cluster), 0);
+    cluster_power_cut(late);
+    /* Several times the log region. */
+    for (unsigned i = 0; i < 1200; i++) {
+        cluster_submit_some(cluster, 1, 65536);
+        cluster_run(cluster, i % 3);
+    }
+    assert_true(cluster_until(cluster, cluster_agrees, 5000));
+    assert_true(cluster_facts(cluster_leader(cluster)).log_bytes <= 12 << 20);
+    cluster_power_on(late);
+    assert_true(cluster_heals(cluster));
+    assert_true(late->install_count >= 1);
+    cluster_power_cut(late);
+    cluster_power_on(late);
+    assert_true(cluster_heals(cluster));
+    cluster_destroy(cluster);
+}
+
+static void test_group_log_that_went_bad_makes_the_node_join_anew(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 16);
+    for (unsigned i = 0; i < 30; i++) {
+        cluster_submit_some(cluster, 1, 3000);
+        cluster_run(cluster, 3);
+    }
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *node = cluster_follower(cluster, cluster_leader(cluster), 0);
+    uint64_t old_id = cluster_facts(node).raft_id;
+    cluster_power_cut(node);
+    fake_disk_flip(&node->fake, node->superblock.log_offset + 10 * 4096 + 900, 4);
+    cluster_power_on(node);
+    assert_int_equal(node->start_status, STATUS_CORRUPT);
+    assert_non_null(strstr(node->reason, "log batch"));
+    assert_true(cluster_heals(cluster));
+    assert_int_not_equal(cluster_facts(node).raft_id, old_id);
+    cluster_destroy(cluster);
+}
+
+static void test_group_votes_that_are_gone_make_the_node_join_anew(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 17);
+    cluster_submit_some(cluster, 10, 3000);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *node = cluster_follower(cluster, cluster_leader(cluster), 0);
+    cluster_power_cut(node);
+    memset(node->fake.disk.durable + 2 * 4096, 0, 2 * 4096);
+    memset(node->fake.disk.current + 2 * 4096, 0, 2 * 4096);
+    cluster_power_on(node);
+    assert_int_equal(node->start_status, STATUS_CORRUPT);
+    assert_true(cluster_heals(cluster));
+    cluster_destroy(cluster);
+}
+
+static void test_group_superblock_that_cannot_be_is_invalid(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 18);
+    struct cluster_node *node = cluster_follower(cluster, cluster_leader(cluster), 0);
+    struct disk_superblock good = node->superblock;
+    char reason[200] = "";
+    for (unsigned i = 0; i < 5; i++) {
+        struct disk_superblock bad = good;
+        switch (i) {
+        case 0:
+            bad.log_bytes = 4096;
+            break;
+        case 1:
+            bad.raft_term = 0;
+            break;
+        case 2:
+            bad.configuration_index = bad.raft_index + 1;
+            break;
+        case 3:
+            bad.member_count = DISK_MEMBERS_MAX + 1;
+            break;
+        default:
+            bad.incarnation = 0;
+            break;
+        }
+        assert_int_equal(group_start(node->group, &bad, reason), STATUS_INVALID);
+        assert_true(reason[0] != 0);
+        assert_false(cluster_facts(node).started);
+    }
+    cluster_destroy(cluster);
+}
+
+static void test_group_disk_that_fails_writes_stands_aside(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 19);
+    struct cluster_node *leader = cluster_leader(cluster);
+    leader->fake.disk.write_errors = true;
+    cluster_submit_some(cluster, 3, 1000);
+    for (unsigned ms = 0; leader->leads; ms++) {
+        assert_true(ms < 2000);
+        cluster_run(cluster, 1);
+    }
+    assert_true(cluster_facts(leader).disk_failed);
+    assert_false(cluster_facts(leader).started);
+    assert_true(cluster_until(cluster, cluster_has_leader, 3000));
+    assert_ptr_not_equal(cluster_leader(cluster), leader);
+    leader->fake.disk.write_errors = false;
+    cluster_power_cut(leader);
+    cluster_power_on(leader);
+    assert_true(cluster_heals(cluster));
+    cluster_destroy(cluster);
+}
+
+static void test_group_install_of_what_cannot_be_is_refused(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 23);
+    struct cluster_node *leader = cluster_leader(cluster), *follower = cluster_follower(cluster, leader, 0);
+    assert_true(cluster_until(cluster, cluster_agrees, 1000));
+    struct group_snapshot snapshot;
+    group_snapshot_describe(leader->group, &snapshot);
+    assert_int_equal(group_install(leader->group, &snapshot), STATUS_REFUSED);
+    snapshot.member_count = 0;
+    assert_int_equal(group_install(follower->group, &snapshot), STATUS_INVALID);
+    cluster_destroy(cluster);
+}
+
+static void test_group_install_below_what_was_applied_applies_again_from_there(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 24);
+    cluster_submit_some(cluster, 5, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 1000));
+    struct cluster_node *leader = cluster_leader(cluster), *follower = cluster_follower(cluster, leader, 0);
+    struct group_snapshot snapshot;
+    group_snapshot_describe(leader->group, &snapshot);
+    uint64_t state_there = leader->state;
+    cluster_submit_some(cluster, 5, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 1000));
+    follower->state = 0xbad; /* its image went bad */
+    assert_int_equal(group_install(follower->group, &snapshot), STATUS_OK);
+    follower->state = state_there;
+    follower->applied_index = snapshot.last_index;
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    assert_int_equal(follower->applied_count, 15);
+    cluster_destroy(cluster);
+}
+
+static void test_group_checkpoint_beyond_what_its_own_log_has_flushed_waits(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 26);
+    assert_true(cluster_until(cluster, cluster_agrees, 1000));
+    struct cluster_node *leader = cluster_leader(cluster);
+    leader->stalled_disk = true;
+    for (unsigned i = 0; i < 120; i++) { /* more than is kept behind a checkpoint */
+        cluster_submit_some(cluster, 1, 60000);
+        cluster_run(cluster, 2);
+    }
+    cluster_run(cluster, 100);
+    assert_true(leader->leads);
+    assert_int_equal(leader->applied_count, 120); /* the others have flushed it */
+    cluster_checkpoint(leader);
+    cluster_run(cluster, 10);
+    group_check(leader->group);
+    assert_int_equal(cluster_facts(leader).last_index, leader->superblock.raft_index);
+    leader->stalled_disk = false;
+    cluster_submit_some(cluster, 3, 1000);
+    assert_true(cluster_heals(cluster));
+    group_check(leader->group);
+    cluster_power_cut(leader);
+    cluster_power_on(leader);
+    assert_true(cluster_heals(cluster));
+    cluster_destroy(cluster);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    struct fake_machine fake;
+    fake_machine_init(&fake, 1, 16, 1 << 20);
+    enum status status = crypto_init(&fake.machine);
+    fake_machine_destroy(&fake);
+    return status == STATUS_OK ? 0 : -1;
+}
+
+/* With an argument: only the tests whose names match it, such as '*chaos*'. */
+int main(int argc, char **argv)
+{
+    if (argc > 1) {
+        cmocka_set_test_filter(argv[1]);
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_group_power_loss_of_all_keeps_what_was_committed),
+        cmocka_unit_test(test_group_lost_disk_comes_back_under_a_new_id),
+        cmocka_unit_test(test_group_lost_disk_of_the_leader_comes_back),
+        cmocka_unit_test(test_group_replaced_disk_that_returns_joins_anew),
+        cmocka_unit_test(test_group_older_copy_of_the_disk_is_refused_and_joins_anew),
+        cmocka_unit_test(test_group_log_is_cut_and_a_late_follower_gets_a_snapshot),
+        cmocka_unit_test(test_group_log_that_went_bad_makes_the_node_join_anew),
+        cmocka_unit_test(test_group_votes_that_are_gone_make_the_node_join_anew),
+        cmocka_unit_test(test_group_superblock_that_cannot_be_is_invalid),
+        cmocka_unit_test(test_group_disk_that_fails_writes_stands_aside),
+        cmocka_unit_test(test_group_install_of_what_cannot_be_is_refused),
+        cmocka_unit_test(test_group_install_below_what_was_applied_applies_again_from_there),
+        cmocka_unit_test(test_group_checkpoint_beyond_what_its_own_log_has_flushed_waits),
+    };
+    return cmocka_run_group_tests(tests, set_up, NULL);
+}

@@ -1,0 +1,219 @@
+/* Groups of several nodes in virtual time: messages that cannot be, and a member that lies. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "consensus/log.h"
+#include "consensus/message.h"
+#include "crypto/random.h"
+#include "tests/unit/support/group_cluster.h"
+
+/* A message as `from` could have sent it to `to`. */
+static enum status forge(struct cluster_node *from, struct cluster_node *to, struct message *message, const uint8_t *body, size_t body_bytes)
+{
+    static uint8_t header[PEERS_HEADER_BYTES_MAX];
+    struct peers_message raw = {.type = (uint8_t)message->type, .header = header, .body = body, .body_bytes = body_bytes};
+    raw.header_bytes = message_encode(message, header);
+    return group_message(to->group, from->number, &raw);
+}
+
+static void test_group_body_that_does_not_verify_is_corrupt(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 20);
+    cluster_submit_some(cluster, 3, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 1000));
+    struct cluster_node *leader = cluster_leader(cluster), *follower = cluster_follower(cluster, leader, 0);
+    struct group_facts facts = cluster_facts(follower);
+    static struct message message;
+    memset(&message, 0, sizeof message);
+    static const uint8_t body[64] = "this was never sealed";
+    message.type = MESSAGE_APPEND;
+    message.append.front = (struct message_front){.from = cluster_facts(leader).raft_id, .to = facts.raft_id, .term = facts.term};
+    message.append.previous_index = facts.last_index;
+    message.append.previous_term = facts.term;
+    message.append.count = 1;
+    message.entries[0] = (struct message_entry){.term = facts.term,
+                                                .type = LOG_COMMAND,
+                                                .body_bytes = sizeof body,
+                                                .entry = {.type = GROUP_ENTRY_EPOCH, .world = 1, .epoch = 1, .parts = 1, .bytes = sizeof body}};
+    assert_int_equal(forge(leader, follower, &message, body, sizeof body), STATUS_CORRUPT);
+    message.entries[0] = (struct message_entry){.term = facts.term, .type = LOG_CHANGE, .body_bytes = sizeof body};
+    assert_int_equal(forge(leader, follower, &message, body, sizeof body), STATUS_INVALID);
+    assert_int_equal(cluster_facts(follower).last_index, facts.last_index);
+    assert_true(cluster_heals(cluster));
+    cluster_destroy(cluster);
+}
+
+static void test_group_messages_that_cannot_be_are_invalid_or_dropped(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 21);
+    cluster_submit_some(cluster, 3, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 1000));
+    struct cluster_node *leader = cluster_leader(cluster), *follower = cluster_follower(cluster, leader, 0);
+    struct group_facts facts = cluster_facts(leader);
+    static struct message message;
+    memset(&message, 0, sizeof message);
+    /* Another leader in the same term. */
+    message.type = MESSAGE_APPEND;
+    message.append.front = (struct message_front){.from = cluster_facts(follower).raft_id, .to = facts.raft_id, .term = facts.term};
+    message.append.previous_index = message.append.previous_term = 1;
+    assert_int_equal(forge(follower, leader, &message, NULL, 0), STATUS_INVALID);
+    /* A contradiction of what is committed. */
+    message.append.front = (struct message_front){.from = facts.raft_id, .to = cluster_facts(follower).raft_id, .term = facts.term};
+    message.append.previous_index = cluster_facts(follower).commit_index;
+    message.append.previous_term = 1;
+    assert_int_equal(forge(leader, follower, &message, NULL, 0), STATUS_INVALID);
+    /* From, and to, another incarnation: a later term in it would be believed otherwise. */
+    memset(&message, 0, sizeof message);
+    message.type = MESSAGE_APPEND_RESULT;
+    message.append_result.front = (struct message_front){.from = raft_id_make(follower->number, 77), .to = facts.raft_id, .term = facts.term + 5};
+    assert_int_equal(forge(follower, leader, &message, NULL, 0), STATUS_OK);
+    message.append_result.front = (struct message_front){
+        .from = cluster_facts(follower).raft_id, .to = raft_id_make(leader->number, 77), .term = facts.term + 5};
+    assert_int_equal(forge(follower, leader, &message, NULL, 0), STATUS_OK);
+    assert_int_equal(cluster_facts(leader).term, facts.term);
+    assert_true(cluster_heals(cluster));
+    cluster_destroy(cluster);
+}
+
+static void test_group_removed_is_believed_only_of_a_term_that_is_not_older(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 22);
+    struct cluster_node *leader = cluster_leader(cluster), *follower = cluster_follower(cluster, leader, 0);
+    assert_true(cluster_until(cluster, cluster_agrees, 1000));
+    static struct message message;
+    memset(&message, 0, sizeof message);
+    message.type = MESSAGE_REMOVED;
+    message.removed.front = (struct message_front){
+        .from = cluster_facts(leader).raft_id, .to = cluster_facts(follower).raft_id, .term = cluster_facts(follower).term - 1};
+    assert_int_equal(forge(leader, follower, &message, NULL, 0), STATUS_OK);
+    assert_true(cluster_facts(follower).started);
+    message.removed.front.term++;
+    assert_int_equal(forge(leader, follower, &message, NULL, 0), STATUS_OK);
+    assert_false(cluster_facts(follower).started);
+    assert_true(cluster_heals(cluster));
+    assert_int_equal(follower->removed_count, 1);
+    cluster_destroy(cluster);
+}
+
+static uint64_t near(uint64_t *random, uint64_t value, uint32_t below, uint32_t above)
+{
+    uint64_t sum = value + test_random_below(random, below + above + 1);
+    return sum > below + 1 ? sum - below : 1;
+}
+
+/* Well-formed, in range, and a lie. Returns the length of the body. */
+static size_t make_lie(struct cluster *cluster, uint64_t *random, const struct group_facts *facts, uint64_t from, struct message *message, uint8_t *body)
+{
+    memset(message, 0, sizeof *message);
+    message->type = (enum message_type)(MESSAGE_APPEND + test_random_below(random, MESSAGE_REMOVED - MESSAGE_APPEND));
+    message->front = (struct message_front){.from = from, .to = facts->raft_id, .term = near(random, facts->term, 1, test_random_below(random, 20) == 0)};
+    uint64_t index = near(random, facts->last_index, 6, 3), term = near(random, message->front.term, 2, 0), bytes = 0;
+    switch (message->type) {
+    case MESSAGE_APPEND:
+        message->append.previous_index = test_random_below(random, 10) == 0 ? 0 : index;
+        message->append.previous_term = message->append.previous_index == 0 ? 0 : term;
+        message->append.commit = near(random, facts->commit_index, 2, test_random_below(random, 10) == 0);
+        message->append.count = test_random_below(random, 4);
+        for (uint32_t i = 0; i < message->append.count; i++) {
+            struct message_entry *entry = &message->entries[i];
+            term += term < message->front.term ? test_random_below(random, 2) : 0;
+            *entry = (struct message_entry){.term = term, .type = 1 + test_random_below(random, 3)};
+            if (entry->type == LOG_COMMAND) {
+                entry->entry = (struct group_entry){.type = GROUP_ENTRY_RESET, .world = 1, .epoch = 3};
+            } else if (entry->type == LOG_CHANGE) {
+                struct disk_member members[3];
+                uint32_t count = 1 + test_random_below(random, 3);
+                for (uint32_t m = 0; m < count; m++) {
+                    members[m] = (struct disk_member){.raft_id = m == 0 ? from : cluster_facts(&cluster->nodes[m]).raft_id, .role = test_random_below(random, 3)};
+                    members[m].raft_id = m == 1 && members[1].raft_id == from ? raft_id_make(3, 99) : members[m].raft_id;
+                }
+                members[2].raft_id = count == 3 && (members[2].raft_id == members[1].raft_id || members[2].raft_id == from) ? raft_id_make(3, 98) : members[2].raft_id;
+                entry->body_bytes = (uint32_t)members_encode(members, count, body + bytes);
+            }
+            bytes += entry->body_bytes;
+        }
+        break;
+    case MESSAGE_APPEND_RESULT:
+        message->append_result.rejected = test_random_below(random, 2) == 0 ? 0 : index;
+        message->append_result.last_index = message->append_result.rejected == 0 ? near(random, index, 3, 5) : near(random, index, 5, 0) - 1;
+        break;
+    case MESSAGE_VOTE:
+        message->vote.last_index = index;
+        message->vote.last_term = term;
+        message->vote.disrupt = (uint8_t)test_random_below(random, 2);
+        message->vote.pre_vote = (uint8_t)test_random_below(random, 2);
+        break;
+    case MESSAGE_VOTE_RESULT:
+        message->vote_result.granted = (uint8_t)test_random_below(random, 2);
+        message->vote_result.pre_vote = (uint8_t)test_random_below(random, 2);
+        break;
+    default:
+        message->timeout_now.last_index = index;
+        message->timeout_now.last_term = term;
+        break;
+    }
+    return bytes;
+}
+
+static void test_group_rogue_with_a_valid_key_aborts_nobody(void **state)
+{
+    (void)state;
+    uint64_t seed = test_seed("rogue", 31);
+    for (unsigned life = 0; life < 30; life++) {
+        struct cluster *cluster = cluster_elected(3, seed + life);
+        cluster->lies = true;
+        cluster_submit_some(cluster, 10, 100);
+        cluster_run(cluster, 100);
+        uint64_t random = seed * 1000 + life;
+        struct cluster_node *leader = cluster_leader(cluster), *other = cluster_follower(cluster, leader, 0);
+        struct cluster_node *victim = life % 3 == 0 ? leader : other, *rogue = victim == leader ? other : life % 3 == 1 ? leader : cluster_follower(cluster, leader, 1);
+        for (unsigned i = 0; i < 500; i++) {
+            struct group_facts facts = cluster_facts(victim);
+            static struct message message;
+            static uint8_t body[3 * MEMBERS_BYTES_MAX];
+            size_t bytes = make_lie(cluster, &random, &facts, cluster_facts(rogue).raft_id, &message, body);
+            enum status status = forge(rogue, victim, &message, body, bytes);
+            assert_true(status == STATUS_OK || status == STATUS_INVALID);
+            if (test_random_below(&random, 20) == 0) {
+                group_check(victim->group);
+                cluster_run(cluster, test_random_below(&random, 30));
+            }
+        }
+        cluster_destroy(cluster);
+    }
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    struct fake_machine fake;
+    fake_machine_init(&fake, 1, 16, 1 << 20);
+    enum status status = crypto_init(&fake.machine);
+    fake_machine_destroy(&fake);
+    return status == STATUS_OK ? 0 : -1;
+}
+
+/* With an argument: only the tests whose names match it, such as '*chaos*'. */
+int main(int argc, char **argv)
+{
+    if (argc > 1) {
+        cmocka_set_test_filter(argv[1]);
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_group_body_that_does_not_verify_is_corrupt),
+        cmocka_unit_test(test_group_messages_that_cannot_be_are_invalid_or_dropped),
+        cmocka_unit_test(test_group_removed_is_believed_only_of_a_term_that_is_not_older),
+        cmocka_unit_test(test_group_rogue_with_a_valid_key_aborts_nobody),
+    };
+    return cmocka_run_group_tests(tests, set_up, NULL);
+}
