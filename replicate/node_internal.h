@@ -12,15 +12,16 @@
 #include "replicate/store.h"
 #include "replicate/world.h"
 
-enum { NODE_LAST_WORDS_BYTES = 160, NODE_SCRUB_INTERVAL_MS = 10, NODE_MOVE_DEADLINE_MS = 5000, NODE_CHECKPOINT_RETRY_MS = 1000 };
+enum { NODE_LAST_WORDS_BYTES = 160, NODE_SCRUB_INTERVAL_MS = 10, NODE_MOVE_DEADLINE_MS = 8000, NODE_MOVE_LAG_ENTRIES = 16, NODE_CHECKPOINT_RETRY_MS = 1000 };
 
-/* A planned move, as the node that hosted sees it. DRAINING -> TRANSFERRING -> AWAY -> DONE; FAILED from any. */
-enum move_state { MOVE_IDLE, MOVE_DRAINING, MOVE_TRANSFERRING, MOVE_AWAY, MOVE_DONE, MOVE_FAILED };
+/* A planned move, as the node that hosted sees it (table in node_move.c). */
+enum move_state { MOVE_IDLE, MOVE_APPROACHING, MOVE_DRAINING, MOVE_TRANSFERRING, MOVE_AWAY, MOVE_DONE, MOVE_FAILED };
 
 struct move {
     enum move_state state;
     unsigned target;
     uint64_t started_ns;
+    uint64_t paused_ns;               /* when the world was stopped for the present try */
     uint64_t stopped_ns;              /* how long the world stood still, once DONE */
     char reason[120];
 };

@@ -70,6 +70,7 @@ static const char *move_word(enum move_state state)
     switch (state) {
     case MOVE_IDLE:
         return "idle";
+    case MOVE_APPROACHING:
     case MOVE_DRAINING:
     case MOVE_TRANSFERRING:
     case MOVE_AWAY:

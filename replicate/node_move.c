@@ -1,7 +1,10 @@
-/* A planned move: the world stands still, everything it did is committed, leadership is handed over, the other node resumes.
+/* A planned move: the target has nearly all of the log; the world stands still, everything it did is committed, leadership is handed over, the other
+ * node resumes.
  *
- *   IDLE, DONE, FAILED --node_move_request--> DRAINING --all committed--> TRANSFERRING --leadership lost--> AWAY --the other resumed--> DONE
- *   DRAINING, TRANSFERRING --deadline, or the library gave up--> FAILED: the world goes on here. */
+ *   IDLE, DONE, FAILED --node_move_request--> APPROACHING --target is near the end of the log, world paused--> DRAINING --all committed-->
+ *   TRANSFERRING --leadership lost--> AWAY --the other resumed--> DONE
+ *   TRANSFERRING --the library gave up--> APPROACHING: the world goes on meanwhile
+ *   APPROACHING, DRAINING, TRANSFERRING --deadline--> FAILED: the world goes on here. */
 #include <stdio.h>
 #include <string.h>
 
@@ -24,7 +27,7 @@ int64_t node_move_request(struct node *node, uint64_t target)
     if (target == node->boot->node_number) {
         return 1;
     }
-    bool under_way = node->move.state == MOVE_DRAINING || node->move.state == MOVE_TRANSFERRING;
+    bool under_way = node->move.state == MOVE_APPROACHING || node->move.state == MOVE_DRAINING || node->move.state == MOVE_TRANSFERRING;
     if (!world_hosting(node->world) || under_way) {
         return -ABI_EAGAIN;
     }
@@ -36,9 +39,22 @@ int64_t node_move_request(struct node *node, uint64_t target)
     if (member.role != DISK_ROLE_VOTER) {
         return -ABI_EAGAIN;
     }
-    node->move = (struct move){.state = MOVE_DRAINING, .target = (unsigned)target, .started_ns = node_now_ns(node)};
-    world_pause(node->world, true);
+    node->move = (struct move){.state = MOVE_APPROACHING, .target = (unsigned)target, .started_ns = node_now_ns(node)};
     return 0;
+}
+
+/* A target that lags would let the world stand still while it catches up, and the library gives a transfer up after an election timeout. */
+static void approach(struct node *node)
+{
+    struct group_facts facts;
+    struct group_member_facts target;
+    group_facts(node->group, &facts);
+    group_member(node->group, node->move.target, &target);
+    if (target.link && target.role == DISK_ROLE_VOTER && target.match_index + NODE_MOVE_LAG_ENTRIES >= facts.last_index) {
+        node->move.state = MOVE_DRAINING;
+        node->move.paused_ns = node_now_ns(node);
+        world_pause(node->world, true);
+    }
 }
 
 void node_move_tick(struct node *node)
@@ -46,6 +62,13 @@ void node_move_tick(struct node *node)
     struct move *move = &node->move;
     bool late = node_now_ns(node) - move->started_ns > (uint64_t)NODE_MOVE_DEADLINE_MS * 1000000u;
     switch (move->state) {
+    case MOVE_APPROACHING:
+        if (late) {
+            fail(node, "the other node does not keep up with the log");
+        } else {
+            approach(node);
+        }
+        break;
     case MOVE_DRAINING:
         if (late) {
             fail(node, "what the world did last was not committed in time");
@@ -59,8 +82,11 @@ void node_move_tick(struct node *node)
         }
         break;
     case MOVE_TRANSFERRING:
-        if (late || !group_transferring(node->group)) {
+        if (late) {
             fail(node, "the other node did not take the leadership");
+        } else if (!group_transferring(node->group)) {
+            move->state = MOVE_APPROACHING;
+            world_pause(node->world, false);
         }
         break;
     case MOVE_AWAY:
@@ -80,7 +106,7 @@ void node_move_lost(struct node *node)
 {
     if (node->move.state == MOVE_TRANSFERRING) {
         node->move.state = MOVE_AWAY;
-    } else if (node->move.state == MOVE_DRAINING) {
+    } else if (node->move.state == MOVE_APPROACHING || node->move.state == MOVE_DRAINING) {
         node->move.state = MOVE_FAILED;
         snprintf(node->move.reason, sizeof node->move.reason, "this node lost the leadership before everything was committed");
     }
@@ -92,7 +118,7 @@ void node_move_resumed(struct node *node, unsigned peer)
     if (move->state != MOVE_AWAY && move->state != MOVE_TRANSFERRING) {
         return;
     }
-    move->stopped_ns = node_now_ns(node) - move->started_ns;
+    move->stopped_ns = node_now_ns(node) - move->paused_ns;
     if (peer == move->target) {
         move->state = MOVE_DONE;
         move->reason[0] = '\0';
@@ -104,7 +130,7 @@ void node_move_resumed(struct node *node, unsigned peer)
 
 uint64_t node_move_deadline_ns(const struct node *node)
 {
-    if (node->move.state == MOVE_DRAINING || node->move.state == MOVE_TRANSFERRING || node->move.state == MOVE_AWAY) {
+    if (node->move.state == MOVE_APPROACHING || node->move.state == MOVE_DRAINING || node->move.state == MOVE_TRANSFERRING || node->move.state == MOVE_AWAY) {
         return node_now_ns(node) + 5000000u; /* what it waits for arrives as events; this only bounds the look at the deadline */
     }
     return UINT64_MAX;

@@ -613,10 +613,10 @@ class TestSwitch(fakes.FakeTestCase):
     def test_a_tap_sees_broadcasts_and_sends(self):
         cluster = self.fake_cluster()
         cards, tap = self.cards(cluster), self.tap(cluster)
+        tap.send(frame(mac(2), mac(77), b"from outside"))
+        cards[2].wait_frame(frame(mac(2), mac(77), b"from outside"))  # so the switch has accepted the tap
         cards[1].send(frame(BROADCAST, mac(1), b"to all"))
         tap.wait_frame(frame(BROADCAST, mac(1), b"to all"))
-        tap.send(frame(mac(2), mac(77), b"from outside"))
-        cards[2].wait_frame(frame(mac(2), mac(77), b"from outside"))
 
     def test_broken_frames_end_a_tap_only(self):
         cluster = self.fake_cluster()
