@@ -31,6 +31,8 @@
 #define THREADS_MAX (THREADS_SESSION_MAX + THREADS_EXEC_MAX + THREADS_PYTHON_MAX)
 #define THREAD_SESSION_STACK_BYTES (192u * 1024u)
 #define THREAD_PYTHON_STACK_BYTES (128u * 1024u)
+#define THREAD_TURN_BRANCHES 256      /* of the interpreter, before others get a turn; 0.2 ms under software emulation */
+#define FINALISER_TURNS_MAX 1000      /* then a finaliser is ended by an exception: nothing else runs while it does */
 #define THREAD_STACK_MARGIN_BYTES (12u * 1024u) /* what C code may use between two checks of the runtime */
 
 /* Heap. */
@@ -45,6 +47,8 @@
 #define NETWORK_FRAMES_PER_POLL 64    /* taken in before Python gets the processor again */
 #define NETWORK_TICKS_PER_POLL 8      /* TCP timer ticks made up for at once: a gap must not end connections */
 #define NETWORK_CONNECTIONS_KEPT 32   /* of all connections, for the world's own port */
+#define NETWORK_BUFFERS_KEPT 96        /* received frames with data for programs find no buffer when only so many are left */
+#define NETWORK_MEMORY_RETRY_MS 20    /* without memory for output: try again after so long */
 #define NETWORK_FULL_RETRY_MS 2       /* the release count does not wake the world: look again after so long */
 
 static_assert((SESSION_REPLAY_BYTES & (SESSION_REPLAY_BYTES - 1)) == 0, "positions wrap by masking");

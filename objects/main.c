@@ -47,7 +47,7 @@ static void check_abi(void)
     if (info->magic != ABI_MAGIC || info->version != ABI_VERSION)
         world_stop("the kernel speaks another version of the world ABI");
     if (info->heap_bytes < threads_stack_bytes() + HEAP_BYTES_MIN)
-        world_stop("the world's memory is too small for its threads and heap");
+        world_stop("the world's memory is too small: threads, network and heap need 24 MiB");
 }
 
 __attribute__((optimize("no-stack-protector"))) _Noreturn void world_main(void)

@@ -33,6 +33,9 @@ unsigned long memory_words_scanned; /* counted by MICROPY_GC_HOOK_LOOP */
 static size_t heap_bytes, reserve_bytes, share_bytes;
 static size_t used_bytes; /* alive at the last collection, and allocated since */
 static uintptr_t initial_stack_top;
+/* Index in the allocation table below which no run of several free blocks is expected: set by the last search, taken back when
+ * something below is freed. Without it each allocation of several blocks would search a filled heap from its first hole on. */
+static size_t search_from;
 
 void memory_init(uint8_t *base, size_t bytes, uintptr_t stack_top)
 {
@@ -82,7 +85,7 @@ static void mark_threads(const struct session *session, uintptr_t stack_pointer)
     }
 }
 
-/* Bytes in use now: what the allocation table says up to the last used block. */
+/* Bytes of marked blocks: what the allocation table says up to the last used block. */
 static size_t count_marked(void)
 {
     const mp_state_mem_area_t *area = &MP_STATE_MEM(area);
@@ -129,8 +132,9 @@ static __attribute__((noinline)) void collect_from(uintptr_t stack_pointer)
         session_charge(session)->bytes = bytes;
         marked_bytes += bytes;
     }
-    used_bytes = count_marked();
+    used_bytes = marked_bytes;
     gc_collect_end();
+    search_from = 0;
     size_t threshold = used_bytes / 2 > HEAP_COLLECT_BYTES_MIN ? used_bytes / 2 : HEAP_COLLECT_BYTES_MIN;
     MP_STATE_MEM(gc_alloc_threshold) = threshold / BYTES_PER_BLOCK;
 }
@@ -206,26 +210,85 @@ static void discount(struct memory_charge *charge, size_t bytes)
         charge->bytes -= bytes < charge->bytes ? bytes : charge->bytes;
 }
 
+static size_t block_of(const void *pointer)
+{
+    return (size_t)((const uint8_t *)pointer - MP_STATE_MEM(area).gc_pool_start) / BYTES_PER_BLOCK;
+}
+
+/* Where the allocation table tells of the block. */
+static size_t table_index(const void *pointer)
+{
+    return block_of(pointer) / BLOCKS_PER_ATB;
+}
+
+/* Several blocks: search from where the last search ended, and from the beginning only when nothing is found there. */
+static void *alloc_run(size_t bytes, unsigned int flags)
+{
+    mp_state_mem_area_t *area = &MP_STATE_MEM(area);
+    void *pointer = NULL;
+    if (search_from > area->gc_last_free_atb_index && MP_STATE_THREAD(gc_lock_depth) == 0
+        && MP_STATE_MEM(gc_alloc_amount) < MP_STATE_MEM(gc_alloc_threshold)) {
+        size_t first_free = area->gc_last_free_atb_index;
+        uint16_t automatic = MP_STATE_MEM(gc_auto_collect_enabled);
+        area->gc_last_free_atb_index = search_from;
+        MP_STATE_MEM(gc_auto_collect_enabled) = 0;
+        pointer = memory_alloc_unlimited(bytes, flags);
+        MP_STATE_MEM(gc_auto_collect_enabled) = automatic;
+        area->gc_last_free_atb_index = first_free;
+    }
+    if (pointer == NULL)
+        pointer = memory_alloc_unlimited(bytes, flags);
+    if (pointer != NULL)
+        search_from = table_index(pointer);
+    return pointer;
+}
+
+static void freed(const void *pointer)
+{
+    if (pointer != NULL && table_index(pointer) < search_from)
+        search_from = table_index(pointer);
+}
+
 void *gc_alloc(size_t bytes, unsigned int flags)
 {
     struct memory_charge *charge = current_charge();
     if (bytes > heap_bytes || !make_room(charge, bytes))
         return NULL;
-    void *pointer = memory_alloc_unlimited(bytes, flags);
+    void *pointer = bytes > BYTES_PER_BLOCK ? alloc_run(bytes, flags) : memory_alloc_unlimited(bytes, flags);
     if (pointer != NULL)
         count(charge, whole_blocks(bytes));
     return pointer;
 }
 
+/* It does not fit where it stands. */
+static void *move_run(void *pointer, size_t before, size_t bytes)
+{
+    mp_state_mem_area_t *area = &MP_STATE_MEM(area);
+    unsigned flags = FTB_GET(area, block_of(pointer)) ? GC_ALLOC_FLAG_HAS_FINALISER : 0;
+    void *moved = alloc_run(bytes, flags);
+    if (moved == NULL)
+        return NULL;
+    memcpy(moved, pointer, before < bytes ? before : bytes);
+    memory_free_uncounted(pointer);
+    freed(pointer);
+    return moved;
+}
+
 void *gc_realloc(void *pointer, size_t bytes, bool allow_move)
 {
+    if (pointer == NULL)
+        return gc_alloc(bytes, 0);
     struct memory_charge *charge = current_charge();
     size_t before = gc_nbytes(pointer);
     if (bytes > heap_bytes || (bytes > before && !make_room(charge, bytes - before)))
         return NULL;
-    void *moved = memory_realloc_unlimited(pointer, bytes, allow_move);
+    void *moved = memory_realloc_unlimited(pointer, bytes, false);
+    if (moved == NULL && bytes > 0 && allow_move)
+        moved = move_run(pointer, before, bytes);
     if (moved == NULL && bytes > 0)
         return NULL;
+    if (bytes < before)
+        freed(pointer);
     size_t after = whole_blocks(bytes);
     if (after > before)
         count(charge, after - before);
@@ -239,4 +302,5 @@ void gc_free(void *pointer)
     if (MP_STATE_THREAD(gc_lock_depth) == 0)
         discount(current_charge(), gc_nbytes(pointer));
     memory_free_uncounted(pointer);
+    freed(pointer);
 }

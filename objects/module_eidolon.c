@@ -7,6 +7,7 @@
 #include "objects/memory.h"
 #include "objects/session.h"
 #include "objects/threads.h"
+#include "objects/waiting.h"
 
 #define MOVE_TIMEOUT_NS 10000000000ull
 
@@ -56,8 +57,7 @@ static mp_obj_t eidolon_commit(void)
     while (abi_call(ABI_CALL_COMMIT, epoch, 0, 0) == 0) {
         if (threads_commit_epoch == 0 || epoch < threads_commit_epoch)
             threads_commit_epoch = epoch;
-        (void)thread_park(&threads_commit_event, ABI_NEVER);
-        mp_handle_pending(true);
+        (void)world_park(&threads_commit_event, ABI_NEVER);
     }
     return mp_const_none;
 }
@@ -81,9 +81,8 @@ static mp_obj_t eidolon_move(mp_obj_t number)
         mp_raise_ValueError(MP_ERROR_TEXT("no such node"));
     }
     while (abi_info()->resumed == resumed) {
-        if (!thread_park(&threads_resume_event, deadline_ns) && abi_clock() >= deadline_ns)
+        if (!world_park(&threads_resume_event, deadline_ns) && abi_clock() >= deadline_ns)
             mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("the world was not moved; it runs where it was"));
-        mp_handle_pending(true);
     }
     if (read_status().node != (uint32_t)node)
         mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("the world resumed on another node"));

@@ -109,9 +109,31 @@ static err_t frame_output(struct netif *netif, struct pbuf *packet)
     return ERR_OK;
 }
 
+/* Does the frame bring data to a program's connection? Programs that do not read must not take the last buffers from the world's own
+ * port, through which they are reached. */
+static bool is_data_for_program(const struct abi_frame_slot *slot)
+{
+    const uint8_t *packet = slot->frame + SIZEOF_ETH_HDR;
+    if (slot->bytes < SIZEOF_ETH_HDR + 40 || slot->frame[12] != 0x08 || slot->frame[13] != 0x00)
+        return false;
+    unsigned header = (packet[0] & 15u) * 4u, total = packet[2] * 256u + packet[3];
+    if (packet[9] != IP_PROTO_TCP)
+        return packet[9] == IP_PROTO_UDP;
+    if (header < 20 || SIZEOF_ETH_HDR + header + 20 > slot->bytes)
+        return false;
+    const uint8_t *segment = packet + header;
+    bool carries_data = total > header + (segment[12] >> 4) * 4u;
+    return carries_data && segment[2] * 256u + segment[3] != WORLD_PORT;
+}
+
+static bool buffers_are_scarce(void)
+{
+    return lwip_stats.memp[MEMP_PBUF_POOL]->used + NETWORK_BUFFERS_KEPT >= PBUF_POOL_SIZE;
+}
+
 static void take_frame(const struct abi_frame_slot *slot)
 {
-    if (slot->bytes < 14 || slot->bytes > ABI_FRAME_BYTES_MAX)
+    if (slot->bytes < 14 || slot->bytes > ABI_FRAME_BYTES_MAX || (buffers_are_scarce() && is_data_for_program(slot)))
         return;
     struct pbuf *packet = pbuf_alloc(PBUF_RAW, (u16_t)slot->bytes, PBUF_POOL);
     if (packet == NULL)

@@ -11,6 +11,7 @@
 #include "objects/repl.h"
 #include "objects/terminal.h"
 #include "objects/viewer.h"
+#include "objects/waiting.h"
 
 #define WRITE_PIECE_BYTES 1024u
 
@@ -191,7 +192,7 @@ static void make_room(struct session *session, size_t bytes)
     viewers_flush(session);
     while (viewers_would_lose(session, bytes)) {
         uint64_t left_ns = viewers_lag_left_ns(session, bytes);
-        if (thread_current() == NULL || MP_STATE_THREAD(gc_lock_depth) > 0) {
+        if (thread_current() == NULL || (MP_STATE_THREAD(gc_lock_depth) & GC_COLLECT_FLAG) != 0) {
             viewers_lag_used(session, bytes, left_ns);
             return;
         }
@@ -268,8 +269,7 @@ bool session_input_waits(const struct session *session)
 static void wait_for_input(struct session *session, bool keys)
 {
     while (!viewers_input_waits(session, keys)) {
-        (void)thread_park(&session->busy, ABI_NEVER);
-        mp_handle_pending(true);
+        (void)world_park(&session->busy, ABI_NEVER);
     }
 }
 

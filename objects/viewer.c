@@ -51,6 +51,7 @@ struct viewer {
 
 static struct viewer viewers[VIEWERS_MAX];
 static bool work_waits; /* something for viewers_poll */
+static bool starved;    /* TCP had no memory for output: to be tried again */
 
 /* --- The connection ------------------------------------------------------------------------------------- */
 
@@ -385,8 +386,10 @@ static bool send_piece(struct viewer *viewer)
     if (bytes > room)
         bytes = room;
     if (viewer->kind == VIEWER_TERMINAL) {
-        if (bytes == 0 || tcp_write(viewer->connection, piece, (u16_t)bytes, TCP_WRITE_FLAG_COPY) != ERR_OK)
+        if (bytes == 0 || tcp_write(viewer->connection, piece, (u16_t)bytes, TCP_WRITE_FLAG_COPY) != ERR_OK) {
+            starved = starved || bytes > 0;
             return false;
+        }
     } else {
         if (bytes > sizeof filtered)
             bytes = sizeof filtered;
@@ -394,6 +397,7 @@ static bool send_piece(struct viewer *viewer)
         size_t kept = filter_text(viewer, piece, bytes, filtered);
         if (bytes == 0 || (kept > 0 && tcp_write(viewer->connection, filtered, (u16_t)kept, TCP_WRITE_FLAG_COPY) != ERR_OK)) {
             viewer->escape = escape;
+            starved = starved || bytes > 0;
             return false;
         }
     }
@@ -591,10 +595,20 @@ static bool exec_lives(const struct viewer *viewer)
     return thread != NULL && thread->exec == viewer && viewer->connection != NULL && !viewer->closing;
 }
 
-static void exec_flush_waiting(struct viewer *viewer)
+/* A finaliser must not wait: what it prints beyond the buffer is lost. */
+static bool exec_may_wait(void)
 {
-    while (exec_lives(viewer) && !exec_flush(viewer))
-        (void)thread_park(viewer, ABI_NEVER);
+    return (MP_STATE_THREAD(gc_lock_depth) & GC_COLLECT_FLAG) == 0;
+}
+
+static bool exec_flush_waiting(struct viewer *viewer)
+{
+    while (exec_lives(viewer) && !exec_flush(viewer)) {
+        if (!exec_may_wait())
+            return false;
+        (void)thread_park(viewer, abi_clock() + NETWORK_MEMORY_RETRY_MS * NS_PER_MS);
+    }
+    return true;
 }
 
 void viewer_exec_write(struct viewer *viewer, const char *text, size_t bytes)
@@ -602,7 +616,8 @@ void viewer_exec_write(struct viewer *viewer, const char *text, size_t bytes)
     while (bytes > 0 && exec_lives(viewer)) {
         size_t room = EXEC_OUTPUT_BYTES - viewer->output_bytes;
         if (room == 0) {
-            exec_flush_waiting(viewer);
+            if (!exec_flush_waiting(viewer))
+                return;
             continue;
         }
         size_t part = bytes < room ? bytes : room;
@@ -617,9 +632,9 @@ void viewer_exec_write(struct viewer *viewer, const char *text, size_t bytes)
 void viewer_exec_end(struct viewer *viewer, bool raised)
 {
     const char *end = raised ? "x 1\n" : "x 0\n";
-    exec_flush_waiting(viewer);
+    (void)exec_flush_waiting(viewer);
     while (exec_lives(viewer) && !send_text(viewer, end, strlen(end)))
-        (void)thread_park(viewer, ABI_NEVER);
+        (void)thread_park(viewer, abi_clock() + NETWORK_MEMORY_RETRY_MS * NS_PER_MS);
     if (!exec_lives(viewer))
         return;
     viewer->thread->exec = NULL;
@@ -665,9 +680,9 @@ static void poll_viewer(struct viewer *viewer, uint64_t now_ns)
 uint64_t viewers_poll(uint64_t now_ns)
 {
     uint64_t due_ns = ABI_NEVER;
-    bool work = work_waits;
+    bool work = work_waits || starved;
     if (work)
-        work_waits = false;
+        work_waits = starved = false;
     for (unsigned i = 0; i < VIEWERS_MAX; i++) {
         struct viewer *viewer = &viewers[i];
         if (viewer->kind == VIEWER_FREE)
@@ -678,5 +693,7 @@ uint64_t viewers_poll(uint64_t now_ns)
         if (viewer->kind == VIEWER_GREETING && viewer->greeting_deadline_ns < due_ns)
             due_ns = viewer->greeting_deadline_ns;
     }
+    if (starved && now_ns + NETWORK_MEMORY_RETRY_MS * NS_PER_MS < due_ns)
+        due_ns = now_ns + NETWORK_MEMORY_RETRY_MS * NS_PER_MS;
     return due_ns;
 }

@@ -35,13 +35,13 @@
 /* Memory: a fixed heap and fixed pools; exhaustion is an error that the caller sees (BOUND). */
 #define MEM_LIBC_MALLOC 0
 #define MEM_ALIGNMENT 16
-#define MEM_SIZE (2 * 1024 * 1024)
+#define MEM_SIZE (4 * 1024 * 1024)
 #define MEMP_NUM_PBUF 256
 #define MEMP_NUM_UDP_PCB 32
 #define MEMP_NUM_TCP_PCB 96
 #define MEMP_NUM_TCP_PCB_LISTEN 32
-#define MEMP_NUM_TCP_SEG 1024
-#define PBUF_POOL_SIZE 512
+#define MEMP_NUM_TCP_SEG 2048
+#define PBUF_POOL_SIZE 1024
 #define PBUF_POOL_BUFSIZE 1600
 
 #define TCP_MSS 1460

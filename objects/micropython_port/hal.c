@@ -17,6 +17,7 @@
 #include "objects/session.h"
 #include "objects/threads.h"
 #include "objects/viewer.h"
+#include "objects/waiting.h"
 
 #define NS_PER_MS 1000000ull
 #define NS_PER_US 1000ull
@@ -45,20 +46,13 @@ uint64_t mp_hal_time_ns(void)
 
 static void sleep_until(uint64_t deadline_ns)
 {
-    mp_handle_pending(true);
-    while (abi_clock() < deadline_ns) {
-        (void)thread_park(NULL, deadline_ns);
-        mp_handle_pending(true);
-    }
+    do {
+        (void)world_park(NULL, deadline_ns);
+    } while (abi_clock() < deadline_ns);
 }
 
 void mp_hal_delay_ms(mp_uint_t ms)
 {
-    if (ms == 0) {
-        mp_handle_pending(true);
-        thread_yield();
-        return;
-    }
     sleep_until(ms > (UINT64_MAX / 2) / NS_PER_MS ? ABI_NEVER : abi_clock() + ms * NS_PER_MS);
 }
 
@@ -70,9 +64,7 @@ void mp_hal_delay_us(mp_uint_t us)
 void world_wait(const void *object, unsigned long timeout_ms)
 {
     uint64_t deadline_ns = timeout_ms > (UINT64_MAX / 2) / NS_PER_MS ? ABI_NEVER : abi_clock() + timeout_ms * NS_PER_MS;
-    mp_handle_pending(true);
-    (void)thread_park(object == NULL ? &threads_any_event : object, deadline_ns);
-    mp_handle_pending(true);
+    (void)world_park(object == NULL ? &threads_any_event : object, deadline_ns);
 }
 
 void world_socket_event(const void *socket)

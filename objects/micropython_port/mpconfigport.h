@@ -57,10 +57,22 @@ extern const char world_help_text[];
 #define MICROPY_REPL_AUTO_INDENT 1
 #define MICROPY_READLINE_HISTORY_SIZE 50
 
-/* Threads: green ones (objects/threads.h). The switch happens where the lock would be given up. */
+/* Threads: green ones (objects/threads.h). A turn is so many branches of the interpreter or steps of an iterator, counted over all
+ * functions. The interpreter lock is only a name: one thread runs at a time. */
 #define MICROPY_PY_THREAD 1
 #define MICROPY_PY_THREAD_GIL 1
-#define MICROPY_PY_THREAD_GIL_VM_DIVISOR 256
+#define MICROPY_PY_THREAD_GIL_VM_DIVISOR 0x40000000
+extern int world_turn_left;
+void world_turn_ended(void);
+void world_turn_ended_in_c(void);
+#define MICROPY_VM_HOOK_LOOP \
+    if (--world_turn_left < 0) { \
+        world_turn_ended(); \
+    }
+#define MICROPY_ITERNEXT_HOOK \
+    if (--world_turn_left < 0) { \
+        world_turn_ended_in_c(); \
+    }
 #define MICROPY_ENABLE_SCHEDULER 1
 #define MICROPY_SCHEDULER_DEPTH 32
 

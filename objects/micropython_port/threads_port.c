@@ -6,12 +6,64 @@
 #include "objects/limits.h"
 #include "objects/session.h"
 #include "objects/threads.h"
+#include "objects/waiting.h"
 
 /* What a new thread runs; in the heap, found by the collector through the thread's stack. */
 struct thread_start {
     void *(*entry)(void *);
     void *argument;
 };
+
+int world_turn_left = THREAD_TURN_BRANCHES;
+static unsigned finaliser_turns;
+
+static bool amid_collection(void)
+{
+    return (MP_STATE_THREAD(gc_lock_depth) & GC_COLLECT_FLAG) != 0;
+}
+
+/* Amid a collection a finaliser runs: nobody else may, and it must come to an end. */
+static void bound_finaliser(void)
+{
+    if (++finaliser_turns < FINALISER_TURNS_MAX)
+        return;
+    finaliser_turns = 0;
+    mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("the finaliser ran too long"));
+}
+
+static void take_turns(void)
+{
+    world_turn_left = THREAD_TURN_BRANCHES;
+    if (amid_collection()) {
+        bound_finaliser();
+    } else if (thread_current() != NULL) {
+        finaliser_turns = 0;
+        if (thread_yield_is_due())
+            thread_yield();
+    }
+}
+
+void world_turn_ended(void)
+{
+    take_turns();
+}
+
+void world_turn_ended_in_c(void)
+{
+    take_turns();
+    if (!amid_collection())
+        mp_handle_pending(true);
+}
+
+bool world_park(const void *awaited, uint64_t deadline_ns)
+{
+    if (thread_current() == NULL || amid_collection())
+        mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("a finaliser cannot wait"));
+    mp_handle_pending(true);
+    bool woken = thread_park(awaited, deadline_ns);
+    mp_handle_pending(true);
+    return woken;
+}
 
 mp_state_thread_t *mp_thread_get_state(void)
 {
@@ -67,21 +119,16 @@ int mp_thread_mutex_lock(mp_thread_mutex_t *mutex, int wait)
     while (mutex->locked) {
         if (!wait)
             return 0;
-        (void)thread_park(mutex, ABI_NEVER);
-        mp_handle_pending(true);
+        world_park(mutex, ABI_NEVER);
     }
     mutex->locked = true;
     return 1;
 }
 
-/* Giving up the interpreter lock is where threads take turns; not amid a collection, which may run finalisers. */
 void mp_thread_mutex_unlock(mp_thread_mutex_t *mutex)
 {
-    if (mutex == &MP_STATE_VM(gil_mutex)) {
-        if (thread_current() != NULL && MP_STATE_THREAD(gc_lock_depth) == 0 && thread_yield_is_due())
-            thread_yield();
+    if (mutex == &MP_STATE_VM(gil_mutex))
         return;
-    }
     mutex->locked = false;
     threads_wake_all(mutex);
 }

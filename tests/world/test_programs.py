@@ -148,6 +148,78 @@ stop.append(1)
                                     "r = []\n_thread.start_new_thread(t, ())\nwhile not r: time.sleep(0.01)\n")
         self.assertEqual(self.world.value("r"), "[1]")
 
+    # --- programs that would hold all others up
+
+    def assert_fair(self, source, name="greedy"):
+        """While `source` runs in one session others are served, and Ctrl-C ends it."""
+        client = self.world.session(name)
+        client.send("import micropython\nprint('go'); exec(%r)\n" % source)
+        client.expect("go\n")
+        self.assertEqual(self.world.exec("'served'", "other"), ("'served'\n", False))
+        client.send(b"\x03")
+        client.expect("KeyboardInterrupt.*>>> $")
+
+    def test_recursion_without_loops_is_fair(self):
+        self.assert_fair("def fib(n): return n if n < 2 else fib(n - 1) + fib(n - 2)\nfib(60)")
+
+    def test_generators_are_fair(self):
+        self.assert_fair("def g():\n    while True: yield 1\nsum(g())")
+
+    def test_c_loops_over_iterators_are_fair(self):
+        self.assert_fair("sum(range(10**15))")
+        self.assert_fair("max(map(abs, range(10**15)))", "greedy2")
+        self.assert_fair("min(filter(None, range(10**15)))", "greedy3")
+
+    def test_locked_heap_is_fair(self):
+        client = self.world.session("locked")
+        client.send("import micropython\nmicropython.heap_lock(); print('go')\nwhile True: pass\n\n")
+        client.expect("go\n")
+        self.assertEqual(self.world.exec("'served'", "other"), ("'served'\n", False))
+
+    def test_waiting_scheduled_callback_is_fair(self):
+        client = self.world.session("callback")
+        client.send("import micropython, time\nmicropython.schedule(lambda x: time.sleep(1000), 0)\n")
+        busy = self.world.start_exec("print('go')\nwhile True: pass", "other")
+        busy.expect("go\n")
+        self.assertEqual(self.world.exec("'served'", "other"), ("'served'\n", False))
+
+    def test_finaliser_cannot_wait_or_run_for_ever(self):
+        source = """
+import gc, time
+class F:
+    def __init__(self, what): self.what = what
+    def __del__(self):
+        self.what()
+def spin():
+    while True: pass
+def burn(n):
+    for i in range(n): F(spin if i == 0 else lambda: time.sleep(1000))
+burn(2)
+x = [1] * 100
+gc.collect()
+print('over')
+"""
+        output, raised = self.world.exec(source)
+        self.assertFalse(raised, output)
+        self.assertIn("over", output)
+
+    def test_deep_structures_stop_nothing(self):
+        for source in ("x = []\nfor i in range(100000): x = [x]\nrepr(x)", "eval('[' * 3000 + ']' * 3000)", "eval('-' * 5000 + '1')",
+                       "eval('(' * 5000 + '1' + ')' * 5000)", "eval('lambda: ' * 1000 + '1')", "eval('1' + '+(1' * 3000 + ')' * 3000)",
+                       "import json; json.loads('[' * 100000 + ']' * 100000)", "import re; re.match('(a|b)*c', 'ab' * 50000)",
+                       "import re; re.compile('(' * 2000 + 'a' + ')' * 2000)", "x = {}\nfor i in range(100000): x = {1: x}\nx == x\nstr(x)",
+                       "exec('if 1:\\n' + ''.join(' ' * i + 'if 1:\\n' for i in range(1, 300)) + ' ' * 300 + 'pass')",
+                       "x = []\nfor i in range(100000): x = [x]\ny = []\nfor i in range(100000): y = [y]\nx == y",
+                       "x = ()\nfor i in range(100000): x = (x,)\nhash(x)", "class A: pass\nfor i in range(2000): A = type('A', (A,), {})\nA().none",
+                       "class A: pass\nclass B: pass\nfor i in range(3000): A = type('A', (A, B), {})\nA().none", "it = iter([1])\nfor i in range(50000): it = map(abs, it)\nnext(it)", "10 ** 20000", "'%5000s' % 1", "1 << 100000"):
+            for thread in (False, True):
+                run = source
+                if thread:
+                    run = ("import _thread, time\ndone = []\ndef work():\n    try: exec(%r, {})\n    except Exception as e: pass\n    done.append(1)\n"
+                           "_thread.start_new_thread(work, ())\nwhile not done: time.sleep(0.001)\n" % source)
+                self.world.exec(run)
+                self.assertTrue(self.world.alive(), source)
+
     # --- the tree
 
     def test_root_is_shared_by_sessions_and_shown_as_a_tree(self):
