@@ -86,24 +86,20 @@ def tick():
 _thread.start_new_thread(tick, ())
 """
 
-# Changes memory all the time: random bytes at random places, and blocks that come and go.
+# scribble() changes memory until `scribbling` is false: random bytes at random places, and blocks that come and go.
 SCRIBBLER = """
 import random, time, _thread
-scribbling = True
 scribbled = bytearray(1 << 20)
 
 def scribble():
     blocks = []
-    while True:
-        if scribbling:
-            for _ in range(16):
-                scribbled[random.randrange(len(scribbled))] = random.getrandbits(8)
-            blocks.append(bytes([random.getrandbits(8)]) * 5000)
-            if len(blocks) > 50:
-                blocks.clear()
+    while scribbling:
+        for _ in range(16):
+            scribbled[random.randrange(len(scribbled))] = random.getrandbits(8)
+        blocks.append(bytes([random.getrandbits(8)]) * 5000)
+        if len(blocks) > 50:
+            blocks.clear()
         time.sleep_ms(5)
-
-_thread.start_new_thread(scribble, ())
 """
 
 

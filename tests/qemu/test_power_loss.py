@@ -1,4 +1,4 @@
-"""Everything goes dark, or too much of it (points 3 and 7: DURABLE, GATE)."""
+"""Everything goes dark, or too much of it (points 3 and 7 of tests/README.md: DURABLE, GATE)."""
 
 import programs
 from clients import CounterClient

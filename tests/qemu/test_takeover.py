@@ -1,4 +1,4 @@
-"""The host dies, and nobody notices (points 1, 2 and 6: GATE, NO-TEAR, DURABLE)."""
+"""The host dies, and nobody notices (points 1, 2 and 6 of tests/README.md: GATE, NO-TEAR, DURABLE)."""
 
 import programs
 from clients import CounterClient, EchoClient
