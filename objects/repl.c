@@ -14,6 +14,7 @@
 #include "objects/limits.h"
 #include "objects/session.h"
 #include "objects/threads.h"
+#include "objects/tree.h"
 #include "objects/viewer.h"
 
 #define RETRY_NS 1000000000ull
@@ -27,6 +28,8 @@ void *repl_make_globals(void)
         if (nlr_push(&nlr) == 0) {
             mp_obj_t names = mp_obj_new_dict(0);
             mp_obj_dict_store(names, MP_OBJ_NEW_QSTR(MP_QSTR___name__), MP_OBJ_NEW_QSTR(MP_QSTR___main__));
+            /* A builtin everywhere; a name of the session too, as completion begins with those. */
+            mp_obj_dict_store(names, MP_OBJ_NEW_QSTR(MP_QSTR_root), MP_OBJ_FROM_PTR(&tree_root));
             nlr_pop();
             return MP_OBJ_TO_PTR(names);
         }

@@ -125,6 +125,13 @@ class SessionTest(unittest.TestCase):
         client.send("quite_l\t\r")
         client.expect("\r\n17\r\n>>> ")
 
+    def test_terminal_completes_names_in_the_tree(self):
+        client = self.world.terminal("complete_tree")
+        client.send("root.completed_entry = 19\r")
+        client.expect(">>> ")
+        client.send("root.completed_e\t\r")
+        client.expect("\r\n19\r\n>>> ")
+
     def test_terminal_paste_mode_runs_many_lines(self):
         client = self.world.terminal("paste")
         client.send("\x05")
