@@ -100,12 +100,23 @@ const struct world_record *world_committed_record(const struct world *world)
 
 /* -- standby -- */
 
+void world_log_stop(const struct world *world)
+{
+    char line[WORLD_REASON_BYTES + 40];
+    snprintf(line, sizeof line, "the world is stopped: %s", world->record.stop_reason);
+    world->machine->log(world->machine->context, LOG_WARNING, line);
+}
+
 static void take_record(struct world *world, const struct world_record *record, uint64_t epoch, uint64_t digest)
 {
     bool segments_changed = world->record.segment_count != record->segment_count ||
                             memcmp(world->record.segments, record->segments, sizeof record->segments) != 0;
+    bool stopped = record->life == WORLD_LIFE_STOPPED && world->record.life != WORLD_LIFE_STOPPED;
     world->record = *record;
     world->committed_record = *record;
+    if (stopped) {
+        world_log_stop(world);
+    }
     world->epoch = world->committed = epoch;
     world->committed_digest = digest;
     world->applied_at_ns = world->machine->now_ns(world->machine->context);

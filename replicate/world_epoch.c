@@ -68,6 +68,7 @@ void world_stop(struct world *world, uint32_t code, const char *reason)
     }
     world->freeze_asked = true;
     world_mark_dirty(world);
+    world_log_stop(world);
 }
 
 /* -- freeze -- */

@@ -97,6 +97,8 @@ void world_mark_dirty(struct world *world);
 void world_write_progress(struct world *world);
 /* Stop the world by an epoch. Text is borrowed. */
 void world_stop(struct world *world, uint32_t code, const char *reason);
+/* Say in the node's log why the world was stopped. */
+void world_log_stop(const struct world *world);
 /* Move queued frames into the receive ring as far as there is room. */
 void world_deliver_frames(struct world *world);
 /* Does the world's wait end now? */

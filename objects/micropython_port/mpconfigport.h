@@ -89,7 +89,7 @@ void world_turn_ended_in_c(void);
 #define MICROPY_PY_ONEWIRE 0
 #define MICROPY_PY_FRAMEBUF 0
 #define MICROPY_PY_BTREE 0
-#define MICROPY_PY_UCTYPES 0
+#define MICROPY_PY_UCTYPES 1
 #define MICROPY_PY_CRYPTOLIB 0
 #define MICROPY_PY_DEFLATE 0
 #define MICROPY_PY_HASHLIB 1
