@@ -75,8 +75,8 @@ static enum status apply(void *context, uint64_t index, uint64_t term, bool own,
     }
     if (entry->type == GROUP_ENTRY_RESET) {
         discard_parts(node);
-        node_log(node, LOG_INFO, "the world begins anew at epoch %llu", (unsigned long long)entry->epoch);
-        world_reset(node->world, entry->epoch);
+        bool anew = world_reset(node->world, entry->epoch) == STATUS_OK;
+        node_log(node, LOG_INFO, "the world %s at epoch %llu", anew ? "begins anew" : "was reset already: nothing to do", (unsigned long long)entry->epoch);
     } else if (entry->type != GROUP_ENTRY_EPOCH) {
         node_log(node, LOG_WARNING, "an entry of an unknown type is ignored");
     } else if (!own) {

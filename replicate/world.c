@@ -166,19 +166,31 @@ enum status world_apply_delta(struct world *world, size_t bytes)
     return STATUS_OK;
 }
 
-void world_reset(struct world *world, uint64_t epoch)
+enum status world_reset(struct world *world, uint64_t epoch)
 {
-    CHECK(world->flight_count == 0);
+    if (epoch != world->committed + 1) {
+        return STATUS_STALE;
+    }
+    CHECK(world->flight_count == 0); /* it was asked for while the world was stopped and drained */
     image_clear(world->image);
     gate_discard(world->gate);
-    static const struct world_record nothing = {.version = WORLD_RECORD_VERSION};
-    take_record(world, &nothing, epoch, 0);
+    /* A checkpoint may fall on this epoch: its record must be as good as any. */
+    const struct world_record nothing = {
+        .version = WORLD_RECORD_VERSION,
+        .abi_version = ABI_VERSION,
+        .world_number = WORLD_NUMBER,
+        .life = WORLD_LIFE_NONE,
+        .memory_bytes = world->boot->world_memory_bytes,
+        .epoch = epoch,
+    };
+    take_record(world, &nothing, epoch, image_digest(world->image) + world_record_hash(&nothing));
     world->dirty_since_ns = 0;
     world->queue_count = 0;
     world->blocked = world->freeze_asked = false;
     if (world->hosting) {
         world_birth(world);
     }
+    return STATUS_OK;
 }
 
 /* -- host -- */
@@ -254,8 +266,7 @@ void world_step_down(struct world *world)
     }
     /* The clock of a later takeover goes on from what the committed record says, at the machine time when it was written here. */
     uint64_t now = world->machine->now_ns(world->machine->context);
-    uint64_t since_base = world->record.clock_ns > world->clock_base_ns ? world->record.clock_ns - world->clock_base_ns : 0;
-    world->applied_at_ns = world->clock_machine_ns + since_base;
+    world->applied_at_ns = world->clock_machine_ns + (world->record.clock_ns - world->clock_base_ns); /* that may be before the resume */
     if (world->applied_at_ns > now) {
         world->applied_at_ns = now;
     }

@@ -55,8 +55,8 @@ uint8_t *world_delta_buffer(struct world *world);
 /* Apply a complete plain delta that stands in the delta buffer. CORRUPT: the digest after it differs from what it says (ONE-STORY is broken: do not go on with
  * this image). INVALID, TRUNCATED, UNKNOWN_VERSION: malformed, nothing changed. STALE: not the next epoch. NO_MEMORY. */
 MUST_CHECK enum status world_apply_delta(struct world *world, size_t bytes);
-/* The world is gone as of `epoch`: an empty image. If this node hosts, a fresh one is born. */
-void world_reset(struct world *world, uint64_t epoch);
+/* The world is gone as of `epoch`: an empty image. If this node hosts, a fresh one is born. STALE: not the next epoch; nothing changed. */
+MUST_CHECK enum status world_reset(struct world *world, uint64_t epoch);
 
 /* -- host -- */
 /* Everything committed is applied and this node leads: resume the world, or give birth to it if there is none. */

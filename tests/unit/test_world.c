@@ -572,13 +572,62 @@ static void test_world_reset_begins_anew_behind_the_epoch(void **state)
     world_faulted(host->world, 5, "test");
     settle(host);
     commit(fixture, host, standby, LOG_MAX);
-    world_reset(standby->world, 3);
-    world_reset(host->world, 3);
+    assert_int_equal(world_reset(standby->world, 3), STATUS_OK);
+    assert_int_equal(world_reset(host->world, 3), STATUS_OK);
     settle(host);
     commit(fixture, host, standby, LOG_MAX);
     assert_int_equal(facts_of(standby).committed, 4);
     assert_int_equal(facts_of(standby).life, WORLD_LIFE_RUNNING);
     compare_images(host, standby);
+}
+
+static void test_world_reset_asked_for_twice_happens_once(void **state)
+{
+    struct fixture *fixture = *state;
+    struct side *host = &fixture->sides[0], *standby = &fixture->sides[1];
+    born(fixture);
+    world_faulted(host->world, 5, "test");
+    settle(host);
+    commit(fixture, host, standby, LOG_MAX);
+    assert_int_equal(world_reset(standby->world, 3), STATUS_OK);
+    assert_int_equal(world_reset(host->world, 3), STATUS_OK);
+    settle(host); /* the birth is in flight */
+    assert_int_equal(facts_of(host).in_flight, 1);
+    assert_int_equal(world_reset(host->world, 3), STATUS_STALE);
+    assert_int_equal(world_reset(standby->world, 3), STATUS_STALE);
+    commit(fixture, host, standby, LOG_MAX);
+    compare_images(host, standby);
+}
+
+static void test_world_reset_leaves_what_a_checkpoint_can_keep(void **state)
+{
+    struct fixture *fixture = *state;
+    struct side *standby = &fixture->sides[1];
+    born(fixture);
+    assert_int_equal(world_reset(standby->world, 2), STATUS_OK);
+    struct world_record record = *world_committed_record(standby->world);
+    assert_int_equal(world_record_check(&record, (uint64_t)MEMORY_MIB << 20), STATUS_OK);
+    assert_int_equal(record.epoch, 2);
+    assert_int_equal(facts_of(standby).digest, image_digest(world_image(standby->world)) + world_record_hash(&record));
+    assert_int_equal(world_load(standby->world, &record, 2, facts_of(standby).digest), STATUS_OK);
+}
+
+static void test_world_deposed_before_its_first_commit_keeps_the_idle_time(void **state)
+{
+    struct fixture *fixture = *state;
+    struct side *host = &fixture->sides[0], *standby = &fixture->sides[1];
+    const uint64_t none[4] = {0};
+    uint64_t before, after;
+    born(fixture);
+    pass(fixture, 3600 * 1000);
+    world_step_down(host->world);
+    world_host(standby->world);
+    assert_true(world_call(standby->world, ABI_CALL_CLOCK, none, &before));
+    world_step_down(standby->world);
+    world_host(standby->world);
+    assert_true(world_call(standby->world, ABI_CALL_CLOCK, none, &after));
+    assert_true(after >= before);
+    assert_true(after <= before + 1000000000u);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -603,6 +652,9 @@ int main(void)
         TEST(test_world_clock_goes_on_through_a_takeover),
         TEST(test_world_malformed_delta_changes_nothing),
         TEST(test_world_reset_begins_anew_behind_the_epoch),
+        TEST(test_world_reset_asked_for_twice_happens_once),
+        TEST(test_world_reset_leaves_what_a_checkpoint_can_keep),
+        TEST(test_world_deposed_before_its_first_commit_keeps_the_idle_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
