@@ -141,6 +141,17 @@ static enum status submit(void *context, const struct group_entry *entry, const 
     return group_submit(node->group, entry, body, &index);
 }
 
+/* A log without room for an epoch waits for a checkpoint, whatever its own threshold says. */
+static bool room(void *context, uint32_t entries, size_t bytes)
+{
+    struct node *node = context;
+    if (group_room(node->group, entries, bytes)) {
+        return true;
+    }
+    node->checkpoint_wanted |= !group_transferring(node->group);
+    return false;
+}
+
 static bool heard_lately(const struct node *node, const struct group_member_facts *member)
 {
     uint64_t limit = 2ull * node->boot->election_timeout_ms * 1000000u;
@@ -246,7 +257,7 @@ static enum status create_parts(struct node *node)
         .machine = node->machine,
         .boot = node->boot,
         .keys = &node->keys,
-        .ops = {.context = node, .submit = submit, .describe = describe, .move = move, .before_change = before_change},
+        .ops = {.context = node, .submit = submit, .room = room, .describe = describe, .move = move, .before_change = before_change},
     };
     status = world_create(&node->world, &world_config);
     if (status != STATUS_OK) {

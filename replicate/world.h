@@ -26,6 +26,8 @@ struct world_ops {
     void *context;
     /* As group_submit. */
     enum status (*submit)(void *context, const struct group_entry *entry, const uint8_t *body);
+    /* Could this many entries of so many bytes in all be submitted now? */
+    bool (*room)(void *context, uint32_t entries, size_t bytes);
     /* Fill in what the world may know of the cluster; epochs are the world's to fill. */
     void (*describe)(void *context, struct abi_status *out);
     /* The world asks to be moved to `node`; result as ABI_CALL_MOVE. */

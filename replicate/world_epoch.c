@@ -5,7 +5,9 @@
  *   submit_parts      SUBMITTING -> COMMITTING             each part sealed and appended to the log
  *   world_epoch_committed  COMMITTING -> gone              the gate opens
  *
- * One delta buffer: a freeze waits until the newest flight is COMMITTING. Everything is in bounded steps of the event loop. */
+ * One delta buffer: a freeze waits until the newest flight is COMMITTING, and until the log has room for the largest delta that it can make: what
+ * is closed can always be submitted, so the pipeline drains, and the checkpoint that makes room waits for no one. Everything is in bounded
+ * steps of the event loop. */
 #include <string.h>
 
 #include "include/check.h"
@@ -79,6 +81,15 @@ static bool pipeline_has_room(const struct world *world)
         return false;
     }
     return world->flight_count == 0 || world_newest_flight(world)->state == FLIGHT_COMMITTING;
+}
+
+/* Does the log take all parts of the open epoch's delta, whatever the pages hold? */
+static bool log_has_room(const struct world *world)
+{
+    size_t pages = image_dirty_pages(world->image) + DIRTY_PAGES_RESERVE;
+    size_t bytes = pages * (REPLICATE_PAGE_BYTES + 16) + DELTA_HEADER_BYTES_MAX;
+    uint32_t parts = (uint32_t)((bytes + DELTA_PART_BYTES_MAX - 1) / DELTA_PART_BYTES_MAX);
+    return world->ops.room(world->ops.context, parts, bytes);
 }
 
 static bool output_pending(struct world *world)
@@ -217,7 +228,7 @@ void world_tick(struct world *world)
     if (world->record.life == WORLD_LIFE_RUNNING && !world->paused) {
         world_deliver_frames(world);
     }
-    if (!world->freezes_held && pipeline_has_room(world) && freeze_due_ns(world) <= now_ns(world)) {
+    if (!world->freezes_held && pipeline_has_room(world) && freeze_due_ns(world) <= now_ns(world) && log_has_room(world)) {
         freeze_epoch(world);
     }
     if (world->flight_count == 0) {
@@ -248,6 +259,9 @@ uint64_t world_deadline_ns(const struct world *world)
     }
     if (pipeline_has_room(world) && !world->freezes_held) {
         uint64_t due = freeze_due_ns((struct world *)(uintptr_t)world);
+        if (due <= now && !log_has_room(world)) {
+            due = now + ms(RUNNING_OUTPUT_INTERVAL_MS);
+        }
         deadline = due < deadline ? due : deadline;
     }
     if (runnable && deadline > now + ms(RUNNING_OUTPUT_INTERVAL_MS)) {

@@ -34,6 +34,7 @@ struct fixture {
     uint32_t log_count;      /* submitted */
     uint32_t log_committed;
     bool log_full;
+    uint32_t log_room;       /* entries */
     uint32_t frames_sent;
     uint8_t last_frame_byte;
 };
@@ -84,6 +85,12 @@ static enum status submit(void *context, const struct group_entry *header, const
     entry->body = malloc(header->bytes);
     memcpy(entry->body, body, header->bytes);
     return STATUS_OK;
+}
+
+static bool room(void *context, uint32_t entries, size_t bytes)
+{
+    (void)context;
+    return bytes > 0 && entries <= current->log_room;
 }
 
 static void describe(void *context, struct abi_status *out)
@@ -138,7 +145,7 @@ static void side_create(struct side *side, const struct seal_keys *keys, unsigne
         .machine = &side->fake.machine,
         .boot = &side->boot,
         .keys = keys,
-        .ops = {.submit = submit, .describe = describe, .move = move, .before_change = before_change},
+        .ops = {.submit = submit, .room = room, .describe = describe, .move = move, .before_change = before_change},
     };
     assert_int_equal(world_create(&side->world, &config), STATUS_OK);
 }
@@ -148,6 +155,7 @@ static int setup(void **state)
     struct fixture *fixture = calloc(1, sizeof *fixture);
     const uint8_t key[32] = {1}, cluster[16] = {2};
     current = fixture;
+    fixture->log_room = LOG_MAX;
     make_elf();
     seal_keys_derive(&fixture->keys, key, cluster);
     side_create(&fixture->sides[0], &fixture->keys, 1);
@@ -414,6 +422,28 @@ static void test_world_without_room_in_the_log_tries_again(void **state)
     assert_int_equal(facts_of(host).digest, facts_of(&fixture->sides[1]).digest);
 }
 
+static void test_world_closes_no_epoch_that_the_log_could_not_take_whole(void **state)
+{
+    struct fixture *fixture = *state;
+    struct side *host = &fixture->sides[0];
+    born(fixture);
+    for (uint32_t i = 0; i < DIRTY_PAGES_MAX / 2; i++) {
+        assert_true(poke(host, heap_of(host) + (uint64_t)i * 4096, &i, 4));
+    }
+    fixture->log_room = DIRTY_PAGES_MAX / 2 * REPLICATE_PAGE_BYTES / DELTA_PART_BYTES_MAX;
+    pass(fixture, 1000);
+    settle(host);
+    /* A checkpoint can begin: nothing is in flight. The node is not kept awake for it. */
+    assert_true(world_pipeline_empty(host->world));
+    assert_true(world_deadline_ns(host->world) > host->fake.now_ns);
+    fixture->log_room += 2;
+    pass(fixture, 10);
+    settle(host);
+    assert_int_equal(facts_of(host).in_flight, 1);
+    commit(fixture, host, &fixture->sides[1], LOG_MAX);
+    assert_int_equal(facts_of(host).digest, facts_of(&fixture->sides[1]).digest);
+}
+
 static void compare_images(struct side *a, struct side *b)
 {
     static uint8_t page_a[4096], page_b[4096];
@@ -643,6 +673,7 @@ int main(void)
         TEST(test_world_wait_ends_at_its_deadline),
         TEST(test_world_past_its_pipeline_waits),
         TEST(test_world_without_room_in_the_log_tries_again),
+        TEST(test_world_closes_no_epoch_that_the_log_could_not_take_whole),
         TEST(test_world_step_down_with_epochs_in_flight_undoes_exactly),
         TEST(test_world_that_breaks_its_ring_is_stopped_on_all_nodes),
         TEST(test_world_access_that_its_segments_forbid_stops_it),
