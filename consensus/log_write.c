@@ -167,12 +167,14 @@ static void begin_round(struct log *log, uint64_t now)
     bool marker = marker_due(log) && now >= log->quiet_since_ns + LOG_MARKER_MS * 1000000ull;
     while (count < LOG_BATCHES_MAX && (log->staged < log->last || (marker && count == 0))) {
         if (!stage_batch(log, count)) {
-            log->retry_ns = UINT64_MAX; /* until log_cut */
             break;
         }
         count++;
     }
     if (count == 0) {
+        if (log->staged < log->last) {
+            log->retry_ns = UINT64_MAX; /* there is no room until log_cut */
+        }
         return;
     }
     log->round = LOG_ROUND_WRITING;

@@ -448,6 +448,26 @@ static void test_log_full_region_waits_for_a_cut(void **state)
     bench_free(bench);
 }
 
+static void test_log_round_that_the_region_cuts_short_is_flushed(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_make(21);
+    uint64_t index = 2;
+    while (log_room(bench->log, 1, 60000, false)) {
+        assert_int_equal(append(bench, index++, 1, 60000), STATUS_OK);
+        settle(bench);
+    }
+    append_many(bench, index, 60, 1, 60000); /* in one round, more than the rest of the region takes */
+    settle(bench);
+    assert_true(bench->log->staged > index && bench->log->staged < index + 59);
+    assert_int_equal(log_persisted(bench->log), bench->log->staged);
+    assert_int_equal(log_deadline_ns(bench->log), UINT64_MAX);
+    log_cut(bench->log, index);
+    settle(bench);
+    assert_int_equal(log_persisted(bench->log), index + 59);
+    bench_free(bench);
+}
+
 static void test_log_wrapped_region_never_overwrites_what_is_needed(void **state)
 {
     (void)state;
@@ -654,6 +674,7 @@ int main(void)
         cmocka_unit_test(test_log_restarted_behind_a_snapshot_forgets_the_rest),
         cmocka_unit_test(test_log_that_ends_before_or_disagrees_with_the_checkpoint_is_dropped),
         cmocka_unit_test(test_log_full_region_waits_for_a_cut),
+        cmocka_unit_test(test_log_round_that_the_region_cuts_short_is_flushed),
         cmocka_unit_test(test_log_wrapped_region_never_overwrites_what_is_needed),
         cmocka_unit_test(test_log_memory_full_of_unflushed_entries_is_full),
         cmocka_unit_test(test_log_many_small_entries_reach_the_bound_of_the_index),
