@@ -168,7 +168,8 @@ static bool checkpoint_wanted(const struct group *group)
     const struct log *log = group->log;
     uint64_t entries = log_last_index(log) - (log_first_index(log) - 1), eighth = log_region_bytes(log) / 8;
     /* What a cut had to leave is not asked for again before a good deal has come on top of it. */
-    bool bytes_used = log_used_bytes(log) > 4 * eighth && log_used_bytes(log) > group->used_after_cut + eighth;
+    bool grown = log_used_bytes(log) > group->used_after_cut + eighth || log_used_bytes(log) > 6 * eighth;
+    bool bytes_used = log_used_bytes(log) > 4 * eighth && grown;
     bool entries_used = entries > LOG_ENTRIES_MAX / 2 && group->applied_index > group->raft.trail.snapshot.index + LOG_ENTRIES_MAX / 8;
     return bytes_used || entries_used;
 }

@@ -437,14 +437,20 @@ static void begin_checkpoint(struct node *node)
         world_hold_freezes(node->world, true);
         return;
     }
-    if (!hosting && node->assembly_next != 0) {
-        return;
-    }
     struct world_facts facts;
     world_facts(node->world, &facts);
-    struct checkpoint checkpoint = {.epoch = facts.committed, .digest = facts.digest, .record = *world_committed_record(node->world)};
-    group_applied(node->group, &checkpoint.raft_index, &checkpoint.raft_term, &checkpoint.configuration_index, checkpoint.members,
-                  &checkpoint.member_count);
+    struct checkpoint checkpoint = {0};
+    if (!hosting && node->assembly_next != 0) {
+        /* Between the parts of an epoch the image stands before the first of them. To wait for the last could be to wait for ever: the log may have no
+         * room for it. */
+        checkpoint = node->assembly_start;
+    } else {
+        group_applied(node->group, &checkpoint.raft_index, &checkpoint.raft_term, &checkpoint.configuration_index, checkpoint.members,
+                      &checkpoint.member_count);
+    }
+    checkpoint.epoch = facts.committed;
+    checkpoint.digest = facts.digest;
+    checkpoint.record = *world_committed_record(node->world);
     enum status status = store_checkpoint_begin(node->store, world_image(node->world), &checkpoint);
     world_hold_freezes(node->world, false);
     if (status == STATUS_NO_SPACE) {

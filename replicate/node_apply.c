@@ -17,7 +17,9 @@ static void discard_parts(void *context)
 static bool part_fits(struct node *node, const struct group_entry *entry)
 {
     if (entry->part == 0) {
+        struct checkpoint *start = &node->assembly_start;
         discard_parts(node);
+        group_applied(node->group, &start->raft_index, &start->raft_term, &start->configuration_index, start->members, &start->member_count);
         node->assembly_epoch = entry->epoch;
         node->assembly_parts = entry->parts;
     }

@@ -50,6 +50,7 @@ struct node {
     uint64_t assembly_epoch;
     uint32_t assembly_parts, assembly_next;
     size_t assembly_bytes;
+    struct checkpoint assembly_start; /* only what the group says of it: the last entry before its first part */
 
     bool checkpoint_wanted;
     uint64_t checkpoint_retry_ns;
