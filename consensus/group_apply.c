@@ -215,6 +215,7 @@ enum status group_install(struct group *group, const struct group_snapshot *snap
     group->library_open = false;
     group_queues_clear(group);
     if (log_term_of(group->log, index) == snapshot->last_term && index <= log_persisted(group->log)) {
+        log_drop_unpersisted(group->log); /* the library takes what it is started with for durable */
         log_cut(group->log, index);
     } else {
         log_restart(group->log, index, snapshot->last_term);

@@ -238,6 +238,13 @@ void log_restart(struct log *log, uint64_t index, uint64_t term)
     log->record_sequence = 0;
 }
 
+void log_drop_unpersisted(struct log *log)
+{
+    if (log->last > log->persisted) {
+        log_truncate(log, log->persisted + 1);
+    }
+}
+
 /* -- reading -- */
 
 static enum status read_from_disk(struct log *log, uint64_t index, uint8_t *scratch, struct log_view *out)

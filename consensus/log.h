@@ -106,6 +106,8 @@ MUST_CHECK enum status log_append(struct log *log, uint64_t index, uint64_t term
 void log_cut(struct log *log, uint64_t index);
 /* Forget all entries: a snapshot up to (index, term) takes their place. */
 void log_restart(struct log *log, uint64_t index, uint64_t term);
+/* Forget the entries that are not durable yet. */
+void log_drop_unpersisted(struct log *log);
 /* Submit what is due, unless `hold` (a term or vote on which the entries depend is not durable yet). */
 void log_tick(struct log *log, bool hold);
 /* When log_tick is due next without a completion; UINT64_MAX: never. 0: at once. */

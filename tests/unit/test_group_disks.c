@@ -273,6 +273,29 @@ static void test_group_install_below_what_was_applied_applies_again_from_there(v
     cluster_destroy(cluster);
 }
 
+static void test_group_install_before_the_disk_has_all_acknowledges_nothing_that_it_lacks(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 27);
+    cluster_submit_some(cluster, 5, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 1000));
+    struct cluster_node *leader = cluster_leader(cluster), *follower = cluster_follower(cluster, leader, 0);
+    struct group_snapshot snapshot;
+    group_snapshot_describe(leader->group, &snapshot);
+    uint64_t state_there = leader->state;
+    follower->stalled_disk = true;
+    cluster_submit_some(cluster, 5, 100);
+    cluster_run(cluster, 20);
+    assert_int_equal(follower->applied_count, 10); /* the others have flushed the new ones */
+    assert_int_equal(group_install(follower->group, &snapshot), STATUS_OK);
+    group_check(follower->group);
+    follower->state = state_there;
+    follower->applied_index = snapshot.last_index;
+    follower->stalled_disk = false;
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    cluster_destroy(cluster);
+}
+
 static void test_group_checkpoint_beyond_what_its_own_log_has_flushed_waits(void **state)
 {
     (void)state;
@@ -329,6 +352,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_group_superblock_that_cannot_be_is_invalid),
         cmocka_unit_test(test_group_disk_that_fails_writes_stands_aside),
         cmocka_unit_test(test_group_install_of_what_cannot_be_is_refused),
+        cmocka_unit_test(test_group_install_before_the_disk_has_all_acknowledges_nothing_that_it_lacks),
         cmocka_unit_test(test_group_install_below_what_was_applied_applies_again_from_there),
         cmocka_unit_test(test_group_checkpoint_beyond_what_its_own_log_has_flushed_waits),
     };
