@@ -2,8 +2,9 @@
  *
  * It drives the real replicate/, consensus/ and crypto/ code through the seam (include/machine.h) and replicate/node.h, as the kernel does. One
  * thread; no real time; everything random comes from the seed, so that the same seed and build give the same trace hash. Files: sim_main.c
- * options and runs; sim_core.c time, events, node life; sim_disk.c, sim_net.c models of the machine; sim_world.c the program in the world and its
- * client outside; sim_fault.c what goes wrong and when; sim_check.c the invariants. */
+ * options and runs; sim_core.c time, events, the trace; sim_node.c a node's life; sim_disk.c, sim_net.c models of the machine; sim_world.c the
+ * program in the world; sim_client.c its clients outside and what they remember; sim_fault.c, sim_damage.c what goes wrong and when; sim_check.c,
+ * sim_settle.c the invariants. */
 #ifndef EIDOLON_CLUSTER_SIM_SIM_H
 #define EIDOLON_CLUSTER_SIM_SIM_H
 
@@ -12,24 +13,49 @@
 #include <stdint.h>
 
 #include "include/boot_config.h"
+#include "include/disk_format.h"
 #include "include/machine.h"
 #include "replicate/node.h"
 
 enum {
     SIM_NODES_MAX = 5,
-    SIM_DISK_BYTES = 96 << 20,
+    SIM_DISK_BYTES = 64 << 20,
     SIM_WORLD_BYTES = 16 << 20,
     SIM_LINK_WINDOW = 256 * 1024,
     SIM_CLIENTS = 3,
-    SIM_TRACE_LINES = 400,
+    SIM_KEYS = 16,
+    SIM_TRACE_LINES = 600,
+    SIM_BANNED_MAX = 64,
 };
 
+#define SIM_MS 1000000ull
+#define SIM_SECOND 1000000000ull
+
 /* Exit codes; 10 + k is invariant k. */
-enum sim_invariant { SIM_GATE = 1, SIM_ONE_STORY, SIM_NO_TEAR, SIM_DURABLE, SIM_NO_AMNESIA, SIM_BOUND, SIM_VERIFY, SIM_IDLE, SIM_RAFT };
+enum sim_invariant { SIM_GATE = 1, SIM_ONE_STORY, SIM_NO_TEAR, SIM_DURABLE, SIM_NO_AMNESIA, SIM_BOUND, SIM_VERIFY, SIM_IDLE, SIM_RAFT, SIM_LINEARIZABLE };
 enum { SIM_EXIT_OK = 0, SIM_EXIT_USAGE = 1, SIM_EXIT_LIVENESS = 2, SIM_EXIT_CRASH = 3, SIM_EXIT_INVARIANT = 10 };
 
-enum { SIM_FAULT_CRASH = 1, SIM_FAULT_CUT = 2, SIM_FAULT_ONE_WAY = 4, SIM_FAULT_FREEZE = 8, SIM_FAULT_DISK_LOSS = 16, SIM_FAULT_POWER = 32,
-       SIM_FAULT_LOSS = 64, SIM_FAULT_MOVE = 128, SIM_FAULT_ALL = 255 };
+/* What can go wrong; a run enables a set of these bits. */
+enum sim_fault {
+    SIM_FAULT_CRASH,
+    SIM_FAULT_CUT,
+    SIM_FAULT_ONE_WAY,
+    SIM_FAULT_FLAP,
+    SIM_FAULT_FREEZE,
+    SIM_FAULT_DISK_LOSS,
+    SIM_FAULT_POWER,
+    SIM_FAULT_LOSS,
+    SIM_FAULT_MOVE,
+    SIM_FAULT_DISK_ERROR,
+    SIM_FAULT_ROT,
+    SIM_FAULT_LYING,
+    SIM_FAULT_SLOW_DISK,
+    SIM_FAULT_OLD_DISK,
+    SIM_FAULT_ALTER,
+    SIM_FAULT_CLOCK,
+    SIM_FAULT_KINDS,
+};
+enum { SIM_FAULTS_ALL = (1 << SIM_FAULT_KINDS) - 1 };
 
 struct sim;
 struct sim_node;
@@ -41,15 +67,22 @@ struct sim_write {
     struct sim_write *next;          /* older */
     uint64_t offset;
     size_t bytes;
-    uint8_t *before;                 /* what stood there */
     uint64_t order;                  /* completions so far on this disk */
+    uint8_t before[];                /* what stood there */
 };
 
 struct sim_disk {
     uint8_t *bytes;
+    uint8_t *older;                  /* a copy from a former day; NULL: none */
+    uint64_t older_boot;             /* boot number when it was taken */
+    uint64_t older_id;
+    struct disk_superblock created;  /* as of the day of `create` */
     struct sim_write *unflushed;     /* newest first */
-    uint64_t completed;
+    uint64_t completed, written;
     uint32_t outstanding;
+    uint64_t slow_until_ns, errors_until_ns;
+    bool lying;                      /* flushes do nothing until the next power cut */
+    bool error_told;                 /* in this life */
 };
 
 /* One direction of a link between two nodes on one lane: a FIFO of segments. */
@@ -57,6 +90,7 @@ struct sim_segment {
     struct sim_segment *next;
     size_t bytes;
     uint64_t due_ns;
+    bool altered;
     uint8_t data[];
 };
 
@@ -70,6 +104,7 @@ struct sim_link {
     bool up;
     bool connecting;
     uint64_t life;                   /* grows with each link: events of an older one are void */
+    uint64_t altered_ns;             /* altered bytes were delivered then; 0: never in this life */
     struct sim_pipe pipes[2];        /* [0]: lower to higher number */
 };
 
@@ -88,7 +123,9 @@ struct sim_node {
     uint64_t frozen_until_ns;
     bool restart_asked;
     char restart_why[160];
-    uint64_t clock_offset_ns;
+    /* Its clock: machine time was clock_node_ns at simulated time clock_sim_ns, and runs drift_ppm faster since. */
+    uint64_t clock_node_ns, clock_sim_ns;
+    int64_t drift_ppm;
     struct sim_memory *memory;
     struct sim_disk disk;
     uint8_t **frames;
@@ -97,9 +134,18 @@ struct sim_node {
     uint64_t held_at_ns;
     uint64_t wake_ns;                /* of the scheduled wake; UINT64_MAX: none */
     uint64_t wake_generation;
-    bool running_loop;
-    bool disk_lost;                  /* since the last time it was a voter */
     uint64_t entropy;
+
+    /* What its disk should know, kept by the simulator. */
+    bool damaged;                    /* its disk may have forgotten something: it counts as lost until it is a voter with everything again */
+    bool rotten;                     /* damaged in places that it may not have looked at yet */
+    bool returning;                  /* off, and waits until the others have everything that it acknowledged */
+    uint64_t damaged_id;             /* raft id under which the damage was done */
+    uint64_t known_last_index, known_id, known_boot; /* of its last life */
+
+    /* Checkers. */
+    uint64_t checked_commit, checked_epoch, checked_term;
+    bool was_leader;
 };
 
 struct sim_client {
@@ -107,9 +153,15 @@ struct sim_client {
     unsigned number;
     uint64_t sent;                   /* highest request id sent */
     uint64_t acknowledged;           /* highest request id answered */
-    uint64_t answered;               /* answers in all */
+    uint64_t floor;                  /* the highest sequence that anyone was told when `sent` was sent first */
     uint64_t retry_generation;
     uint64_t last_answer_ns;
+    uint32_t burst;                  /* requests left of the present burst */
+};
+
+/* A request as the outside saw it done. */
+struct sim_done {
+    uint64_t client, request, previous, key; /* request 0: not seen */
 };
 
 struct sim_event {
@@ -123,18 +175,30 @@ struct sim_event {
 struct sim {
     uint64_t seed, random, now_ns, end_ns, event_order, trace_hash, events;
     unsigned node_count, faults;
-    bool healed, verbose;
+    uint64_t fault_interval_ms;      /* mean */
+    unsigned pause_ms;               /* between bursts of a client, at most */
+    bool healed, quiet, verbose;
+    const char *replay;              /* the command that repeats this run */
     struct sim_event *heap;
     size_t heap_count, heap_size;
     struct sim_node nodes[SIM_NODES_MAX + 1];
     struct sim_link links[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1][MACHINE_LANES]; /* [lower][higher] */
     bool cut[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1];                             /* [from][to]; 0 is the outside */
+    uint64_t alter_until_ns;
     struct sim_client clients[SIM_CLIENTS];
+    struct sim_done *history;        /* by sequence, as it left a gate */
+    size_t history_count;
+    uint64_t released, told;         /* highest sequence that left a gate; that a client received */
     uint64_t *digests;               /* by epoch */
     size_t digest_count;
     uint64_t *term_leaders;          /* by term */
     size_t term_count;
-    uint64_t counters[16];
+    uint64_t *committed_terms;       /* by Raft index */
+    size_t committed_count;
+    uint64_t committed_index;        /* highest that any node called committed */
+    uint64_t banned[SIM_BANNED_MAX]; /* raft ids whose disk was lost */
+    unsigned banned_count;
+    uint64_t injected[SIM_FAULT_KINDS];
     char *lines[SIM_TRACE_LINES];
     unsigned line_next;
     int failed;                      /* exit code; 0: none yet */
@@ -148,19 +212,39 @@ bool sim_chance(struct sim *sim, unsigned percent);
 void sim_at(struct sim *sim, uint64_t delay_ns, sim_event_fn *function, void *context, uint64_t argument);
 void sim_note(struct sim *sim, unsigned node, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void sim_fail(struct sim *sim, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
-void sim_create(struct sim *sim, uint64_t seed, unsigned nodes, unsigned faults, uint64_t minutes);
+void sim_print_timeline(const struct sim *sim);
+/* Reports a run that ends the process by a fault of the code. */
+_Noreturn void sim_crashed(const char *what);
+/* The element of a growing table of zeroed elements. */
+void *sim_slot(void *table, size_t *count, uint64_t index, size_t element_bytes);
+void sim_run_until(struct sim *sim, uint64_t end_ns);
+
+/* -- sim_main.c: a run -- */
+void sim_create(struct sim *sim, uint64_t seed, unsigned nodes, uint64_t minutes);
 void sim_run(struct sim *sim);
 void sim_destroy(struct sim *sim);
+
+/* -- sim_node.c -- */
+void sim_node_create(struct sim *sim, unsigned number);
 void sim_boot(struct sim_node *node);
 void sim_power_off(struct sim_node *node);
+/* Boot it after a while, if nothing else happened to it. */
+void sim_boot_later(struct sim_node *node, uint64_t delay_ns);
 void sim_wake(struct sim_node *node, uint64_t delay_ns);
 bool sim_alive(const struct sim_node *node);
+bool sim_serving(const struct sim_node *node);                  /* alive, and its group has started */
+uint64_t sim_node_time(const struct sim_node *node);
+void sim_clock_change(struct sim_node *node, uint64_t jump_ns, int64_t drift_ppm);
 
 /* -- sim_disk.c -- */
 void sim_disk_create(struct sim_node *node, const uint64_t *incarnations);
 void sim_disk_attach(struct sim_node *node);
 void sim_disk_power_cut(struct sim_node *node);
 void sim_disk_lose(struct sim_node *node);
+void sim_disk_recreate(struct sim_node *node);                  /* as on the day of `create` */
+void sim_disk_keep_copy(struct sim_node *node);
+void sim_disk_put_back(struct sim_node *node);
+void sim_disk_rot(struct sim_node *node);                       /* a bit flipped, or a block that stands in another's place */
 void sim_disk_destroy(struct sim_node *node);
 
 /* -- sim_net.c -- */
@@ -168,23 +252,57 @@ void sim_net_attach(struct sim_node *node);
 void sim_net_node_off(struct sim_node *node);
 void sim_net_connect_all(struct sim_node *node);
 void sim_net_path_changed(struct sim *sim);
+void sim_net_check(struct sim *sim);
 void sim_net_destroy(struct sim *sim);
 
 /* -- sim_world.c -- */
+/* A frame to or from the program: a request has sequence and previous 0. */
+struct sim_frame {
+    uint8_t ethernet[14];
+    uint8_t padding[2];
+    uint64_t client, request, sequence, previous, sum;
+};
+/* What the program keeps at the base of its heap. */
+struct sim_state {
+    uint64_t sequence;               /* requests done */
+    uint64_t last[SIM_CLIENTS];      /* request done last, of each client */
+    uint64_t last_sequence[SIM_CLIENTS];
+    uint64_t last_previous[SIM_CLIENTS];
+    uint64_t keys[SIM_KEYS];         /* the sequence that wrote each key last */
+};
 extern const uint8_t sim_world_elf[];
 size_t sim_world_elf_bytes(void);
 void sim_world_attach(struct sim_node *node);
 /* Run the program for a bounded number of steps. Returns the virtual time that it took. */
 uint64_t sim_world_run(struct sim_node *node);
-void sim_world_frame_out(struct sim_node *node, const void *frame, size_t bytes);
+uint64_t sim_frame_sum(const struct sim_frame *frame);
+uint64_t sim_request_key(uint64_t client, uint64_t request);
+/* The program's state in the node's image; false: not born there. */
+bool sim_world_state(struct sim_node *node, struct sim_state *out);
+
+/* -- sim_client.c -- */
 void sim_clients_start(struct sim *sim);
+void sim_world_frame_out(struct sim_node *node, const void *frame, size_t bytes);
 
 /* -- sim_fault.c -- */
 void sim_faults_start(struct sim *sim);
 void sim_faults_heal(struct sim *sim);
+void sim_crash(struct sim_node *node, uint64_t off_ns);
+bool sim_parse_faults(const char *list, unsigned *out);
+void sim_print_faults(const struct sim *sim);
+
+/* -- sim_damage.c: faults that make a disk forget -- */
+void sim_damage(struct sim *sim, enum sim_fault kind);
+/* Has the node everything again? Then it is not damaged any more. */
+void sim_damage_review(struct sim_node *node);
+/* Boot the node now, or as soon as the others have everything that it acknowledged. */
+void sim_return(struct sim_node *node);
 
 /* -- sim_check.c -- */
 void sim_check_node(struct sim_node *node);
+
+/* -- sim_settle.c: after all faults healed -- */
 bool sim_check_settled(struct sim *sim);
+void sim_check_quiet(struct sim *sim);
 
 #endif

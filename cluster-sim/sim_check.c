@@ -3,128 +3,196 @@
 #include <string.h>
 
 #include "cluster-sim/sim.h"
+#include "consensus/group_internal.h"
 #include "include/check.h"
 #include "include/hash64.h"
 #include "replicate/node_internal.h"
 
-static uint64_t *slot_of(uint64_t **table, size_t *count, uint64_t index)
+enum { COMPLETENESS_WINDOW = 256 };
+
+static uint64_t *word_of(uint64_t **table, size_t *count, uint64_t index)
 {
-    if (index >= *count) {
-        size_t wanted = (size_t)index * 2 + 1024;
-        *table = realloc(*table, wanted * sizeof **table);
-        CHECK(*table != NULL);
-        memset(*table + *count, 0, (wanted - *count) * sizeof **table);
-        *count = wanted;
-    }
+    *table = sim_slot(*table, count, index, sizeof **table);
     return &(*table)[index];
 }
 
-/* DURABLE: what a client was answered is in every image that a host runs. */
+/* -- DURABLE and GATE: what the outside knows is in every image that a host of the newest term runs -- */
+
 static void check_hosted_state(struct sim_node *node)
 {
     struct sim *sim = node->sim;
-    struct abi_info info;
-    struct image *image = world_image(node->node->world);
-    if (image_read(image, 0, &info, sizeof info) != STATUS_OK || info.heap_base == 0) {
+    struct sim_state state;
+    if (!sim_world_state(node, &state)) {
+        if (sim->released > 0) {
+            sim_fail(sim, SIM_EXIT_INVARIANT + SIM_DURABLE, "DURABLE node %u hosts a world without the state that was there", node->number);
+        }
         return;
     }
+    if (state.sequence < sim->released) {
+        sim_fail(sim, SIM_EXIT_INVARIANT + SIM_DURABLE, "DURABLE node %u hosts a state at request %llu in order, and the outside saw %llu", node->number,
+                 (unsigned long long)state.sequence, (unsigned long long)sim->released);
+    }
     for (unsigned i = 0; i < SIM_CLIENTS; i++) {
-        uint64_t last;
-        if (image_read(image, info.heap_base - ABI_WORLD_BASE + 8ull * i, &last, 8) != STATUS_OK) {
-            return;
+        if (state.last[i] < sim->clients[i].acknowledged) {
+            sim_fail(sim, SIM_EXIT_INVARIANT + SIM_DURABLE, "DURABLE node %u hosts a state at request %llu of client %u, which was answered %llu",
+                     node->number, (unsigned long long)state.last[i], i, (unsigned long long)sim->clients[i].acknowledged);
         }
-        if (last < sim->clients[i].acknowledged && node->node->leading) {
-            sim_fail(sim, SIM_EXIT_INVARIANT + SIM_DURABLE, "DURABLE node %u hosts a state at request %llu of client %u, which was answered %llu", node->number,
-                     (unsigned long long)last, i, (unsigned long long)sim->clients[i].acknowledged);
+        uint64_t sequence = state.last_sequence[i];
+        if (sequence < sim->history_count && sim->history[sequence].request != 0 &&
+            (sim->history[sequence].client != i || sim->history[sequence].request != state.last[i])) {
+            sim_fail(sim, SIM_EXIT_INVARIANT + SIM_GATE, "GATE node %u: its history has request %llu of client %u where the outside saw another",
+                     node->number, (unsigned long long)state.last[i], i);
         }
+    }
+}
+
+/* A deposed host that has not heard of it may run on, behind its gate. */
+static bool hosts_newest(const struct sim_node *node, const struct group_facts *group)
+{
+    for (unsigned i = 1; i <= node->sim->node_count; i++) {
+        const struct sim_node *other = &node->sim->nodes[i];
+        struct group_facts facts;
+        if (other != node && sim_serving(other)) {
+            group_facts(other->node->group, &facts);
+            if (facts.term > group->term) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* -- Raft's own -- */
+
+static void check_leader(struct sim_node *node, const struct group_facts *facts)
+{
+    struct sim *sim = node->sim;
+    uint64_t *leader = word_of(&sim->term_leaders, &sim->term_count, facts->term);
+    if (*leader != 0 && *leader != facts->raft_id) {
+        sim_fail(sim, SIM_EXIT_INVARIANT + SIM_RAFT, "RAFT election safety: two leaders in term %llu", (unsigned long long)facts->term);
+    }
+    *leader = facts->raft_id;
+    if (node->was_leader && node->checked_term == facts->term) {
+        return;
+    }
+    const struct log *log = node->node->group->log;
+    uint64_t committed = sim->committed_index;
+    if (facts->last_index < committed) {
+        sim_fail(sim, SIM_EXIT_INVARIANT + SIM_RAFT, "RAFT leader completeness: node %u leads term %llu up to entry %llu, and %llu is committed", node->number,
+                 (unsigned long long)facts->term, (unsigned long long)facts->last_index, (unsigned long long)committed);
+        return;
+    }
+    for (uint64_t index = committed > COMPLETENESS_WINDOW ? committed - COMPLETENESS_WINDOW : 1; index <= committed; index++) {
+        uint64_t term = log_term_of(log, index), known = *word_of(&sim->committed_terms, &sim->committed_count, index);
+        if (term != 0 && known != 0 && term != known) {
+            sim_fail(sim, SIM_EXIT_INVARIANT + SIM_RAFT, "RAFT leader completeness: node %u leads term %llu with another entry %llu than was committed",
+                     node->number, (unsigned long long)facts->term, (unsigned long long)index);
+        }
+    }
+}
+
+static void check_commit(struct sim_node *node, const struct group_facts *facts)
+{
+    struct sim *sim = node->sim;
+    const struct log *log = node->node->group->log;
+    uint64_t index = node->checked_commit;
+    if (index + 1 < log_first_index(log)) {
+        index = log_first_index(log) - 1;
+    }
+    for (index++; index <= facts->commit_index; index++) {
+        uint64_t term = log_term_of(log, index), *known = word_of(&sim->committed_terms, &sim->committed_count, index);
+        if (*known == 0) {
+            *known = term;
+        } else if (term != 0 && term != *known) {
+            sim_fail(sim, SIM_EXIT_INVARIANT + SIM_RAFT, "RAFT log matching: entry %llu is committed on node %u with term %llu, elsewhere with %llu",
+                     (unsigned long long)index, node->number, (unsigned long long)term, (unsigned long long)*known);
+        }
+    }
+    node->checked_commit = facts->commit_index;
+    sim->committed_index = facts->commit_index > sim->committed_index ? facts->commit_index : sim->committed_index;
+}
+
+/* -- NO-AMNESIA -- */
+
+static bool banned(const struct sim *sim, uint64_t raft_id)
+{
+    for (unsigned i = 0; i < sim->banned_count; i++) {
+        if (sim->banned[i] == raft_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void check_amnesia(struct sim_node *node, const struct group_facts *facts)
+{
+    struct sim *sim = node->sim;
+    if (sim->banned_count == 0 || !banned(sim, facts->raft_id)) {
+        return;
+    }
+    for (unsigned i = 1; i <= sim->node_count; i++) {
+        const struct sim_node *other = &sim->nodes[i];
+        if (other == node || !sim_serving(other)) {
+            continue;
+        }
+        const struct group_peer *peer = &other->node->group->peers[node->number];
+        if (peer->up && peer->raft_id == facts->raft_id && peer->hello.boot_number == facts->boot_number) {
+            sim_fail(sim, SIM_EXIT_INVARIANT + SIM_NO_AMNESIA, "NO-AMNESIA node %u takes part as %llx, whose disk is gone, and node %u accepts it", node->number,
+                     (unsigned long long)facts->raft_id, i);
+        }
+    }
+}
+
+/* -- all -- */
+
+static void check_world(struct sim_node *node, const struct world_facts *world)
+{
+    struct sim *sim = node->sim;
+    if (!node->node->filling && world->committed > 0) {
+        uint64_t *digest = word_of(&sim->digests, &sim->digest_count, world->committed);
+        if (*digest == 0) {
+            *digest = world->digest;
+        } else if (*digest != world->digest) {
+            sim_fail(sim, SIM_EXIT_INVARIANT + SIM_ONE_STORY, "ONE-STORY node %u has another image at epoch %llu", node->number,
+                     (unsigned long long)world->committed);
+        }
+    }
+    if (world->in_flight > EPOCHS_IN_FLIGHT_MAX || world->dirty_pages > DIRTY_PAGES_MAX) {
+        sim_fail(sim, SIM_EXIT_INVARIANT + SIM_BOUND, "BOUND node %u: %u epochs in flight, %u dirty pages", node->number, world->in_flight,
+                 world->dirty_pages);
+    }
+    if (world->life == WORLD_LIFE_STOPPED) {
+        sim_fail(sim, SIM_EXIT_INVARIANT + SIM_NO_TEAR, "NO-TEAR node %u: the world was stopped: %s", node->number, world->reason);
     }
 }
 
 void sim_check_node(struct sim_node *node)
 {
     struct sim *sim = node->sim;
-    if (node->restart_asked || node->node->disk != STORE_DISK_OK) {
+    if (!sim_serving(node)) {
         return;
     }
     struct world_facts world;
-    world_facts(node->node->world, &world);
-    if (!node->node->filling && world.committed > 0) {
-        uint64_t *digest = slot_of(&sim->digests, &sim->digest_count, world.committed);
-        if (*digest == 0) {
-            *digest = world.digest;
-        } else if (*digest != world.digest) {
-            sim_fail(sim, SIM_EXIT_INVARIANT + SIM_ONE_STORY, "ONE-STORY node %u has another image at epoch %llu", node->number,
-                     (unsigned long long)world.committed);
-        }
-    }
-    if (world.in_flight > EPOCHS_IN_FLIGHT_MAX || world.dirty_pages > DIRTY_PAGES_MAX) {
-        sim_fail(sim, SIM_EXIT_INVARIANT + SIM_BOUND, "BOUND node %u: %u epochs in flight, %u dirty pages", node->number, world.in_flight, world.dirty_pages);
-    }
-    if (world.life == WORLD_LIFE_STOPPED) {
-        sim_fail(sim, SIM_EXIT_INVARIANT + SIM_NO_TEAR, "NO-TEAR node %u: the world was stopped: %s", node->number, world.reason);
-    }
     struct group_facts group;
+    world_facts(node->node->world, &world);
     group_facts(node->node->group, &group);
+    check_world(node, &world);
     if (group.role == GROUP_LEADER) {
-        uint64_t *leader = slot_of(&sim->term_leaders, &sim->term_count, group.term);
-        if (*leader != 0 && *leader != group.raft_id) {
-            sim_fail(sim, SIM_EXIT_INVARIANT + SIM_RAFT, "RAFT election safety: two leaders in term %llu", (unsigned long long)group.term);
-        }
-        *leader = group.raft_id;
+        check_leader(node, &group);
     }
-    if (world.host && node->node->group != NULL) {
-        /* A deposed host that has not heard of it may run on, behind its gate: only one that has a majority is held to what clients know. */
-        if (group.role == GROUP_LEADER && group.majority) {
-            bool newest = true;
-            for (unsigned i = 1; i <= sim->node_count; i++) {
-                const struct sim_node *other = &sim->nodes[i];
-                if (other != node && sim_alive(other) && other->node->disk == STORE_DISK_OK) {
-                    struct group_facts facts;
-                    group_facts(other->node->group, &facts);
-                    newest = newest && facts.term <= group.term;
-                }
-            }
-            if (newest) {
-                check_hosted_state(node);
-            }
-        }
+    check_commit(node, &group);
+    check_amnesia(node, &group);
+    if (group.log_bytes > group.log_bytes_max) {
+        sim_fail(sim, SIM_EXIT_INVARIANT + SIM_BOUND, "BOUND node %u: its log has outgrown its region", node->number);
     }
-    uint64_t mix[3] = {sim->now_ns, world.committed, world.digest};
+    bool seen = node->checked_epoch == world.epoch && node->checked_term == group.term;
+    if (world.host && !seen && group.role == GROUP_LEADER && node->node->leading && hosts_newest(node, &group)) {
+        check_hosted_state(node);
+    }
+    node->checked_epoch = world.epoch;
+    node->checked_term = group.term;
+    node->was_leader = group.role == GROUP_LEADER;
+    sim_damage_review(node);
+    uint64_t mix[4] = {sim->now_ns, world.committed, world.digest, group.commit_index};
     sim->trace_hash = hash64(sim->trace_hash, mix, sizeof mix);
-}
-
-bool sim_check_settled(struct sim *sim)
-{
-    uint64_t committed = 0, digest = 0;
-    for (unsigned i = 1; i <= sim->node_count; i++) {
-        struct sim_node *node = &sim->nodes[i];
-        if (!sim_alive(node) || node->node->disk != STORE_DISK_OK || node->node->filling) {
-            return false;
-        }
-        struct group_facts group;
-        struct world_facts world;
-        group_facts(node->node->group, &group);
-        world_facts(node->node->world, &world);
-        if (!group.voter || world.committed == 0) {
-            return false;
-        }
-        if (world.committed > committed) {
-            committed = world.committed;
-            digest = world.digest;
-        }
-    }
-    (void)digest;
-    for (unsigned i = 1; i <= sim->node_count; i++) {
-        struct world_facts world;
-        world_facts(sim->nodes[i].node->world, &world);
-        if (world.committed + 64 < committed) {
-            return false;
-        }
-    }
-    for (unsigned i = 0; i < SIM_CLIENTS; i++) {
-        if (sim->clients[i].last_answer_ns + 2000000000ull < sim->now_ns) {
-            return false;
-        }
-    }
-    return true;
 }

@@ -1,5 +1,5 @@
 /* The disk: writes may complete in any order; until a flush that was submitted after a write's completion has completed, a power cut may take
- * any of its 512-byte sectors back. */
+ * any of its 512-byte sectors back. It can be slow, fail requests, lie about flushes, and rot. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -7,13 +7,15 @@
 #include "cluster-sim/sim.h"
 #include "crypto/seal.h"
 #include "include/check.h"
-#include "include/disk_format.h"
+
+enum { REQUESTS_MAX = 64, SLOW_FACTOR = 100, ERROR_PERCENT = 20 };
 
 struct completion {
     struct sim_node *node;
     uint64_t life;
     struct block_request *request;
     uint64_t flush_order;            /* a flush covers writes completed before it was submitted */
+    bool fails;
 };
 
 static void forget_unflushed(struct sim_disk *disk, uint64_t order)
@@ -23,7 +25,6 @@ static void forget_unflushed(struct sim_disk *disk, uint64_t order)
         struct sim_write *write = *at;
         if (write->order <= order) {
             *at = write->next;
-            free(write->before);
             free(write);
         } else {
             at = &write->next;
@@ -33,12 +34,21 @@ static void forget_unflushed(struct sim_disk *disk, uint64_t order)
 
 static void remember(struct sim_disk *disk, uint64_t offset, size_t bytes)
 {
-    struct sim_write *write = malloc(sizeof *write);
+    struct sim_write *write = malloc(sizeof *write + bytes);
     CHECK(write != NULL);
-    *write = (struct sim_write){.next = disk->unflushed, .offset = offset, .bytes = bytes, .before = malloc(bytes), .order = disk->completed};
-    CHECK(write->before != NULL);
+    write->next = disk->unflushed;
+    write->offset = offset;
+    write->bytes = bytes;
+    write->order = disk->completed;
     memcpy(write->before, disk->bytes + offset, bytes);
     disk->unflushed = write;
+}
+
+static bool fails_now(struct sim_node *node)
+{
+    bool fails = node->disk.errors_until_ns > node->sim->now_ns && sim_chance(node->sim, ERROR_PERCENT);
+    node->disk.error_told = node->disk.error_told || fails;
+    return fails;
 }
 
 static void complete(struct sim *sim, void *context, uint64_t argument)
@@ -52,14 +62,16 @@ static void complete(struct sim *sim, void *context, uint64_t argument)
         struct sim_disk *disk = &node->disk;
         disk->completed++;
         disk->outstanding--;
-        if (request->operation == BLOCK_FLUSH) {
+        if (request->operation == BLOCK_FLUSH && !completion->fails && !disk->lying) {
             forget_unflushed(disk, completion->flush_order);
-        } else {
+        } else if (request->operation == BLOCK_WRITE) {
+            /* One that fails may have been done in part: what the power cut does to it is as good a model. */
             remember(disk, request->offset, request->bytes);
             memcpy(disk->bytes + request->offset, request->buffer, request->bytes);
+            disk->written += request->bytes;
         }
-        request->done(request, STATUS_OK);
-        sim_wake(node, 1000);
+        request->done(request, completion->fails ? STATUS_IO_ERROR : STATUS_OK);
+        sim_wake(node, 3000);
     }
     free(completion);
 }
@@ -68,19 +80,25 @@ static enum status submit(void *context, struct block_request *request)
 {
     struct sim_node *node = context;
     struct sim *sim = node->sim;
-    if (node->disk.outstanding == 64) {
+    if (node->disk.outstanding == REQUESTS_MAX) {
         return STATUS_FULL;
     }
     if (request->operation == BLOCK_WRITE) {
-        CHECK(request->offset % MACHINE_BLOCK_BYTES == 0 && request->bytes % MACHINE_BLOCK_BYTES == 0 && request->bytes > 0);
-        CHECK(request->offset + request->bytes <= SIM_DISK_BYTES && request->bytes <= MACHINE_REQUEST_BYTES_MAX);
+        CHECK(request->offset % MACHINE_BLOCK_BYTES == 0);
+        CHECK(request->bytes % MACHINE_BLOCK_BYTES == 0);
+        CHECK(request->bytes > 0);
+        CHECK(request->offset + request->bytes <= SIM_DISK_BYTES);
+        CHECK(request->bytes <= MACHINE_REQUEST_BYTES_MAX);
     }
     struct completion *completion = malloc(sizeof *completion);
     CHECK(completion != NULL);
-    *completion = (struct completion){.node = node, .life = node->life, .request = request, .flush_order = node->disk.completed};
+    *completion = (struct completion){
+        .node = node, .life = node->life, .request = request, .flush_order = node->disk.completed, .fails = fails_now(node)};
     node->disk.outstanding++;
     uint64_t delay = request->operation == BLOCK_FLUSH ? 100000 + sim_below(sim, 400000) : 20000 + sim_below(sim, 200000);
-    if (sim_chance(sim, 1)) {
+    if (node->disk.slow_until_ns > sim->now_ns) {
+        delay *= SLOW_FACTOR;
+    } else if (sim_chance(sim, 1)) {
         delay *= 50;
     }
     sim_at(sim, delay, complete, completion, 0);
@@ -90,7 +108,12 @@ static enum status submit(void *context, struct block_request *request)
 static enum status read_now(void *context, uint64_t offset, void *buffer, size_t bytes)
 {
     struct sim_node *node = context;
-    CHECK(offset + bytes <= SIM_DISK_BYTES && bytes <= MACHINE_REQUEST_BYTES_MAX);
+    CHECK(offset + bytes <= SIM_DISK_BYTES);
+    CHECK(bytes <= MACHINE_REQUEST_BYTES_MAX);
+    if (fails_now(node)) {
+        memset(buffer, 0x5a, bytes);
+        return STATUS_IO_ERROR;
+    }
     memcpy(buffer, node->disk.bytes + offset, bytes);
     return STATUS_OK;
 }
@@ -98,7 +121,11 @@ static enum status read_now(void *context, uint64_t offset, void *buffer, size_t
 static enum status write_now(void *context, uint64_t offset, const void *buffer, size_t bytes)
 {
     struct sim_node *node = context;
-    CHECK(offset + bytes <= SIM_DISK_BYTES && bytes <= MACHINE_REQUEST_BYTES_MAX);
+    CHECK(offset + bytes <= SIM_DISK_BYTES);
+    CHECK(bytes <= MACHINE_REQUEST_BYTES_MAX);
+    if (fails_now(node)) {
+        return STATUS_IO_ERROR;
+    }
     memcpy(node->disk.bytes + offset, buffer, bytes);
     forget_unflushed(&node->disk, node->disk.completed);
     return STATUS_OK;
@@ -111,12 +138,25 @@ void sim_disk_attach(struct sim_node *node)
     node->machine.block_write = write_now;
     node->machine.block_submit = submit;
     node->disk.outstanding = 0;
+    node->disk.error_told = false;
+}
+
+static uint8_t *map_bytes(void)
+{
+    uint8_t *bytes = mmap(NULL, SIM_DISK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(bytes != MAP_FAILED);
+    return bytes;
+}
+
+static void zero_bytes(uint8_t *bytes)
+{
+    int advised = madvise(bytes, SIM_DISK_BYTES, MADV_DONTNEED);
+    CHECK(advised == 0);
 }
 
 void sim_disk_create(struct sim_node *node, const uint64_t *incarnations)
 {
-    node->disk.bytes = mmap(NULL, SIM_DISK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    CHECK(node->disk.bytes != MAP_FAILED);
+    node->disk.bytes = map_bytes();
     struct seal_keys keys;
     seal_keys_derive(&keys, node->boot.sealing_key, node->boot.cluster_id);
     struct disk_superblock superblock = {
@@ -138,38 +178,106 @@ void sim_disk_create(struct sim_node *node, const uint64_t *incarnations)
         superblock.members[i - 1] = (struct disk_member){.raft_id = raft_id_make(i, incarnations[i]), .role = DISK_ROLE_VOTER};
     }
     seal_superblock(&keys, &superblock);
+    node->disk.created = superblock;
     memcpy(node->disk.bytes, &superblock, sizeof superblock);
 }
 
+/* What was not flushed may be there or not, write by write or sector by sector. */
 void sim_disk_power_cut(struct sim_node *node)
 {
     struct sim_disk *disk = &node->disk;
     bool tear = sim_chance(node->sim, 50);
+    unsigned lost_percent = (unsigned)sim_below(node->sim, 101);
     while (disk->unflushed != NULL) {
         struct sim_write *write = disk->unflushed;
-        bool whole = !tear;
-        bool lose = sim_chance(node->sim, 50);
+        bool lose = sim_chance(node->sim, lost_percent);
         for (size_t at = 0; at < write->bytes; at += MACHINE_SECTOR_BYTES) {
-            if (whole ? lose : sim_chance(node->sim, 50)) {
+            if (tear ? sim_chance(node->sim, lost_percent) : lose) {
                 memcpy(disk->bytes + write->offset + at, write->before + at, MACHINE_SECTOR_BYTES);
             }
         }
         disk->unflushed = write->next;
-        free(write->before);
         free(write);
     }
+    disk->lying = false;
 }
 
 void sim_disk_lose(struct sim_node *node)
 {
     CHECK(!sim_alive(node));
     forget_unflushed(&node->disk, UINT64_MAX);
-    int advised = madvise(node->disk.bytes, SIM_DISK_BYTES, MADV_DONTNEED);
-    CHECK(advised == 0);
+    zero_bytes(node->disk.bytes);
+}
+
+void sim_disk_recreate(struct sim_node *node)
+{
+    sim_disk_lose(node);
+    memcpy(node->disk.bytes, &node->disk.created, sizeof node->disk.created);
+}
+
+static void copy_sparsely(uint8_t *to, const uint8_t *from)
+{
+    static const uint8_t zero[4096];
+    zero_bytes(to);
+    for (size_t at = 0; at < SIM_DISK_BYTES; at += sizeof zero) {
+        if (memcmp(from + at, zero, sizeof zero) != 0) {
+            memcpy(to + at, from + at, sizeof zero);
+        }
+    }
+}
+
+void sim_disk_keep_copy(struct sim_node *node)
+{
+    CHECK(!sim_alive(node));
+    if (node->disk.older == NULL) {
+        node->disk.older = map_bytes();
+    }
+    copy_sparsely(node->disk.older, node->disk.bytes);
+    node->disk.older_boot = node->known_boot;
+    node->disk.older_id = node->known_id;
+}
+
+void sim_disk_put_back(struct sim_node *node)
+{
+    CHECK(!sim_alive(node));
+    CHECK(node->disk.older != NULL);
+    forget_unflushed(&node->disk, UINT64_MAX);
+    copy_sparsely(node->disk.bytes, node->disk.older);
+}
+
+/* A block that holds something, mostly of the log's or the store's beginning, where the bytes in use are. */
+static size_t used_block(struct sim_node *node)
+{
+    static const uint8_t zero[4096];
+    size_t blocks = SIM_DISK_BYTES / 4096, at = 0;
+    for (unsigned tries = 0; tries < 64; tries++) {
+        size_t region = sim_chance(node->sim, 10) ? 0 : (size_t)(sim_chance(node->sim, 50) ? node->disk.created.log_offset : node->disk.created.store_offset) / 4096;
+        at = region + sim_below(node->sim, region == 0 ? 4 : 2048);
+        if (at < blocks && memcmp(node->disk.bytes + at * 4096, zero, sizeof zero) != 0) {
+            return at;
+        }
+    }
+    return 0;
+}
+
+void sim_disk_rot(struct sim_node *node)
+{
+    uint8_t *to = node->disk.bytes + used_block(node) * 4096;
+    const uint8_t *from = node->disk.bytes + used_block(node) * 4096;
+    if (sim_chance(node->sim, 60)) {
+        to[sim_below(node->sim, 4096)] ^= (uint8_t)(1u << sim_below(node->sim, 8));
+    } else if (from != to) {
+        memcpy(to, from, 4096); /* a write that went astray */
+    } else {
+        memset(to, 0, 4096);
+    }
 }
 
 void sim_disk_destroy(struct sim_node *node)
 {
     forget_unflushed(&node->disk, UINT64_MAX);
     munmap(node->disk.bytes, SIM_DISK_BYTES);
+    if (node->disk.older != NULL) {
+        munmap(node->disk.older, SIM_DISK_BYTES);
+    }
 }

@@ -1,34 +1,83 @@
-/* What goes wrong, and when. At most a minority of disks is lost at a time; everything else may coincide. */
+/* What goes wrong, and when. Everything may coincide; what makes a disk forget stands in sim_damage.c, and at most a minority of disks is
+ * damaged at a time. */
+#include <stdio.h>
+#include <string.h>
+
 #include "cluster-sim/sim.h"
+#include "include/check.h"
 #include "replicate/node_internal.h"
 
-static void fault_event(struct sim *sim, void *context, uint64_t argument);
+static const char *const fault_names[SIM_FAULT_KINDS] = {
+    [SIM_FAULT_CRASH] = "crash",     [SIM_FAULT_CUT] = "cut",         [SIM_FAULT_ONE_WAY] = "one-way",     [SIM_FAULT_FLAP] = "flap",
+    [SIM_FAULT_FREEZE] = "freeze",   [SIM_FAULT_DISK_LOSS] = "disk-loss", [SIM_FAULT_POWER] = "power",     [SIM_FAULT_LOSS] = "loss",
+    [SIM_FAULT_MOVE] = "move",       [SIM_FAULT_DISK_ERROR] = "disk-error", [SIM_FAULT_ROT] = "rot",       [SIM_FAULT_LYING] = "lying-flush",
+    [SIM_FAULT_SLOW_DISK] = "slow-disk", [SIM_FAULT_OLD_DISK] = "old-disk", [SIM_FAULT_ALTER] = "alter",   [SIM_FAULT_CLOCK] = "clock",
+};
 
-static void next_fault(struct sim *sim)
+bool sim_parse_faults(const char *list, unsigned *out)
 {
-    sim_at(sim, 300000000 + sim_below(sim, 12000000000ull), fault_event, NULL, 0);
+    unsigned faults = 0;
+    while (*list != '\0') {
+        size_t length = strcspn(list, ",");
+        bool known = length == 4 && strncmp(list, "none", 4) == 0;
+        if (length == 3 && strncmp(list, "all", 3) == 0) {
+            faults = SIM_FAULTS_ALL;
+            known = true;
+        }
+        for (unsigned kind = 0; kind < SIM_FAULT_KINDS; kind++) {
+            if (strlen(fault_names[kind]) == length && strncmp(fault_names[kind], list, length) == 0) {
+                faults |= 1u << kind;
+                known = true;
+            }
+        }
+        if (!known) {
+            return false;
+        }
+        list += length + (list[length] == ',');
+    }
+    *out = faults;
+    return true;
 }
+
+void sim_print_faults(const struct sim *sim)
+{
+    for (unsigned kind = 0; kind < SIM_FAULT_KINDS; kind++) {
+        if (sim->injected[kind] > 0) {
+            printf(" %s %llu", fault_names[kind], (unsigned long long)sim->injected[kind]);
+        }
+    }
+}
+
+/* -- the kinds -- */
 
 static struct sim_node *random_node(struct sim *sim)
 {
     return &sim->nodes[1 + sim_below(sim, sim->node_count)];
 }
 
-static void boot_event(struct sim *sim, void *context, uint64_t life)
+static struct sim_node *host_of(struct sim *sim)
 {
-    struct sim_node *node = context;
-    (void)sim;
-    if (!sim_alive(node) && node->life == life) {
-        sim_boot(node);
+    for (unsigned i = 1; i <= sim->node_count; i++) {
+        if (sim_serving(&sim->nodes[i]) && sim->nodes[i].node->leading) {
+            return &sim->nodes[i];
+        }
     }
+    return NULL;
 }
 
-static void crash(struct sim *sim, struct sim_node *node, uint64_t off_ns)
+/* Half of what happens to one node happens to the host, where it hurts. */
+static struct sim_node *victim_of(struct sim *sim)
+{
+    struct sim_node *host = sim_chance(sim, 40) ? host_of(sim) : NULL;
+    return host != NULL ? host : random_node(sim);
+}
+
+void sim_crash(struct sim_node *node, uint64_t off_ns)
 {
     if (sim_alive(node)) {
-        sim_note(sim, node->number, "FAULT power off for %llu ms", (unsigned long long)(off_ns / 1000000));
+        sim_note(node->sim, node->number, "FAULT power off for %llu ms", (unsigned long long)(off_ns / SIM_MS));
         sim_power_off(node);
-        sim_at(sim, off_ns, boot_event, node, node->life);
+        sim_boot_later(node, off_ns);
     }
 }
 
@@ -44,79 +93,68 @@ static void cut(struct sim *sim, unsigned from, unsigned to, uint64_t duration_n
     if (from == to || sim->cut[from][to]) {
         return;
     }
-    sim_note(sim, 0, "FAULT cut %u -> %u for %llu ms", from, to, (unsigned long long)(duration_ns / 1000000));
+    sim_note(sim, 0, "FAULT cut %u -> %u for %llu ms", from, to, (unsigned long long)(duration_ns / SIM_MS));
     sim->cut[from][to] = true;
     sim_at(sim, duration_ns, heal_event, NULL, (uint64_t)from << 8 | to);
 }
 
 static void cut_some(struct sim *sim, bool one_way)
 {
+    struct sim_node *host = host_of(sim);
     unsigned a = (unsigned)sim_below(sim, sim->node_count + 1), b = (unsigned)sim_below(sim, sim->node_count + 1);
-    uint64_t duration = sim_below(sim, 4000000000ull) + 50000000;
-    if (sim_chance(sim, 40)) { /* isolate */
-        for (unsigned other = 0; other <= sim->node_count; other++) {
-            if (other != a) {
+    if (host != NULL && sim_chance(sim, 40)) {
+        a = host->number;
+    }
+    bool swap = sim_chance(sim, 50);
+    uint64_t duration = sim_below(sim, 5 * SIM_SECOND) + 50 * SIM_MS;
+    for (unsigned other = 0; other <= sim->node_count; other++) {
+        if (other == b || sim_chance(sim, 40)) {
+            if (!one_way || swap) {
                 cut(sim, a, other, duration);
-                if (!one_way) {
-                    cut(sim, other, a, duration);
-                }
+            }
+            if (!one_way || !swap) {
+                cut(sim, other, a, duration);
             }
         }
+    }
+}
+
+static void flap_event(struct sim *sim, void *context, uint64_t argument)
+{
+    (void)context;
+    unsigned a = argument >> 8 & 0xff, b = argument & 0xff;
+    uint64_t left = argument >> 16, duration = 20 * SIM_MS + sim_below(sim, 300 * SIM_MS);
+    if (sim->healed || left == 0) {
         return;
     }
     cut(sim, a, b, duration);
-    if (!one_way) {
+    if (left % 2 == 0) {
         cut(sim, b, a, duration);
     }
+    sim_at(sim, duration + sim_below(sim, 300 * SIM_MS), flap_event, NULL, (left - 1) << 16 | (uint64_t)a << 8 | b);
 }
 
-/* May this node's disk be lost now? All others must be up and voters, so that a majority keeps the state. */
-static bool may_lose_disk(struct sim *sim, const struct sim_node *victim)
+static void flap(struct sim *sim)
 {
-    for (unsigned i = 1; i <= sim->node_count; i++) {
-        const struct sim_node *node = &sim->nodes[i];
-        if (node == victim) {
-            continue;
-        }
-        if (!sim_alive(node) || node->node->disk != STORE_DISK_OK) {
-            return false;
-        }
-        struct group_facts group;
-        group_facts(node->node->group, &group);
-        if (!group.voter) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static void lose_disk(struct sim *sim)
-{
-    struct sim_node *node = random_node(sim);
-    if (!may_lose_disk(sim, node)) {
-        return;
-    }
-    if (sim_alive(node)) {
-        sim_power_off(node);
-    }
-    sim_note(sim, node->number, "FAULT disk lost");
-    sim_disk_lose(node);
-    sim_at(sim, 100000000 + sim_below(sim, 3000000000ull), boot_event, node, node->life);
-}
-
-static void power_loss(struct sim *sim)
-{
-    for (unsigned i = 1; i <= sim->node_count; i++) {
-        crash(sim, &sim->nodes[i], 200000000 + sim_below(sim, 2000000000ull));
-    }
+    uint64_t a = sim_below(sim, sim->node_count + 1), b = sim_below(sim, sim->node_count + 1);
+    flap_event(sim, NULL, (2 + sim_below(sim, 12)) << 16 | a << 8 | b);
 }
 
 static void freeze(struct sim *sim)
 {
-    struct sim_node *node = random_node(sim);
-    uint64_t duration = sim_below(sim, 3000000000ull);
-    sim_note(sim, node->number, "FAULT frozen for %llu ms", (unsigned long long)(duration / 1000000));
+    struct sim_node *node = victim_of(sim);
+    uint64_t duration = sim_chance(sim, 50) ? sim_below(sim, 400 * SIM_MS) : sim_below(sim, 4 * SIM_SECOND);
+    sim_note(sim, node->number, "FAULT frozen for %llu ms", (unsigned long long)(duration / SIM_MS));
     node->frozen_until_ns = sim->now_ns + duration;
+}
+
+static void power_loss(struct sim *sim)
+{
+    sim_note(sim, 0, "FAULT power loss");
+    uint64_t spread = sim_chance(sim, 50) ? 20 * SIM_MS : 3 * SIM_SECOND;
+    for (unsigned i = 1; i <= sim->node_count; i++) {
+        sim_crash(&sim->nodes[i], 100 * SIM_MS + sim_below(sim, spread));
+    }
 }
 
 static void ignore_line(void *context, const char *line)
@@ -129,12 +167,93 @@ static void move(struct sim *sim)
 {
     char command[] = "move 0";
     command[5] = (char)('1' + sim_below(sim, sim->node_count));
+    sim_note(sim, 0, "FAULT %s", command);
     for (unsigned i = 1; i <= sim->node_count; i++) {
         if (sim_alive(&sim->nodes[i]) && sim->nodes[i].frozen_until_ns <= sim->now_ns) {
             node_management_line(sim->nodes[i].node, command, sizeof command - 1, ignore_line, NULL);
-            sim_wake(&sim->nodes[i], 1000);
+            sim_wake(&sim->nodes[i], 3000);
         }
     }
+}
+
+static void disk_error(struct sim *sim)
+{
+    struct sim_node *node = victim_of(sim);
+    uint64_t duration = sim_below(sim, SIM_SECOND);
+    sim_note(sim, node->number, "FAULT disk fails requests for %llu ms", (unsigned long long)(duration / SIM_MS));
+    node->disk.errors_until_ns = sim->now_ns + duration;
+}
+
+static void slow_disk(struct sim *sim)
+{
+    struct sim_node *node = victim_of(sim);
+    uint64_t duration = sim_below(sim, 10 * SIM_SECOND);
+    sim_note(sim, node->number, "FAULT disk is slow for %llu ms", (unsigned long long)(duration / SIM_MS));
+    node->disk.slow_until_ns = sim->now_ns + duration;
+}
+
+static void clock_fault(struct sim *sim)
+{
+    struct sim_node *node = random_node(sim);
+    uint64_t jump = sim_chance(sim, 50) ? 0 : sim_below(sim, sim_chance(sim, 80) ? SIM_SECOND : 1000 * SIM_SECOND);
+    int64_t drift_ppm = (int64_t)sim_below(sim, 100001) - 50000; /* up to 5 percent */
+    sim_note(sim, node->number, "FAULT clock jumps by %llu ms, drifts by %lld ppm", (unsigned long long)(jump / SIM_MS), (long long)drift_ppm);
+    sim_clock_change(node, jump, drift_ppm);
+}
+
+static void alter_for_a_while(struct sim *sim)
+{
+    sim->alter_until_ns = sim->now_ns + sim_below(sim, 2 * SIM_SECOND);
+    sim_note(sim, 0, "FAULT bytes on links are altered");
+}
+
+static void inject(struct sim *sim, enum sim_fault kind)
+{
+    switch (kind) {
+    case SIM_FAULT_CRASH:
+        sim_crash(victim_of(sim), sim_chance(sim, 50) ? sim_below(sim, 400 * SIM_MS) : sim_below(sim, 6 * SIM_SECOND));
+        break;
+    case SIM_FAULT_CUT:
+        cut_some(sim, false);
+        break;
+    case SIM_FAULT_ONE_WAY:
+        cut_some(sim, true);
+        break;
+    case SIM_FAULT_FLAP:
+        flap(sim);
+        break;
+    case SIM_FAULT_FREEZE:
+        freeze(sim);
+        break;
+    case SIM_FAULT_POWER:
+        power_loss(sim);
+        break;
+    case SIM_FAULT_MOVE:
+        move(sim);
+        break;
+    case SIM_FAULT_DISK_ERROR:
+        disk_error(sim);
+        break;
+    case SIM_FAULT_SLOW_DISK:
+        slow_disk(sim);
+        break;
+    case SIM_FAULT_ALTER:
+        alter_for_a_while(sim);
+        return; /* counted for each alteration */
+    case SIM_FAULT_CLOCK:
+        clock_fault(sim);
+        break;
+    case SIM_FAULT_DISK_LOSS:
+    case SIM_FAULT_ROT:
+    case SIM_FAULT_LYING:
+    case SIM_FAULT_OLD_DISK:
+        sim_damage(sim, kind);
+        return; /* counted when it was possible */
+    case SIM_FAULT_LOSS: /* always on */
+    case SIM_FAULT_KINDS:
+        return;
+    }
+    sim->injected[kind]++;
 }
 
 static void fault_event(struct sim *sim, void *context, uint64_t argument)
@@ -144,57 +263,41 @@ static void fault_event(struct sim *sim, void *context, uint64_t argument)
     if (sim->healed) {
         return;
     }
-    unsigned kind = 1u << sim_below(sim, 8);
-    switch (kind & sim->faults) {
-    case SIM_FAULT_CRASH:
-        crash(sim, random_node(sim), 100000000 + sim_below(sim, 5000000000ull));
-        break;
-    case SIM_FAULT_CUT:
-        cut_some(sim, false);
-        break;
-    case SIM_FAULT_ONE_WAY:
-        cut_some(sim, true);
-        break;
-    case SIM_FAULT_FREEZE:
-        freeze(sim);
-        break;
-    case SIM_FAULT_DISK_LOSS:
-        lose_disk(sim);
-        break;
-    case SIM_FAULT_POWER:
-        power_loss(sim);
-        break;
-    case SIM_FAULT_MOVE:
-        move(sim);
-        break;
-    default:
-        break;
+    enum sim_fault kind = (enum sim_fault)sim_below(sim, SIM_FAULT_KINDS);
+    bool rare = kind == SIM_FAULT_POWER || kind == SIM_FAULT_DISK_ERROR; /* they stop the cluster for long: not as often as others */
+    if ((sim->faults & 1u << kind) != 0 && (!rare || sim_chance(sim, sim->faults == 1u << kind ? 100 : 30))) {
+        inject(sim, kind);
     }
-    next_fault(sim);
+    /* Often alone, sometimes close together. */
+    uint64_t interval = sim->fault_interval_ms * SIM_MS;
+    sim_at(sim, sim_chance(sim, 30) ? sim_below(sim, interval / 8) : sim_below(sim, 2 * interval), fault_event, NULL, 0);
 }
 
 void sim_faults_start(struct sim *sim)
 {
     if (sim->faults != 0) {
-        next_fault(sim);
+        sim_at(sim, SIM_SECOND, fault_event, NULL, 0);
     }
 }
 
 void sim_faults_heal(struct sim *sim)
 {
     sim->healed = true;
+    sim->alter_until_ns = 0;
     sim_note(sim, 0, "all faults heal");
-    for (unsigned a = 0; a <= sim->node_count; a++) {
-        for (unsigned b = 0; b <= sim->node_count; b++) {
-            sim->cut[a][b] = false;
-        }
-    }
+    memset(sim->cut, 0, sizeof sim->cut);
     for (unsigned i = 1; i <= sim->node_count; i++) {
-        sim->nodes[i].frozen_until_ns = 0;
-        if (!sim_alive(&sim->nodes[i])) {
-            sim_boot(&sim->nodes[i]);
+        struct sim_node *node = &sim->nodes[i];
+        node->frozen_until_ns = 0;
+        node->disk.slow_until_ns = node->disk.errors_until_ns = 0;
+        sim_clock_change(node, 0, 0);
+        if (sim_alive(node) && (node->disk.error_told || node->disk.lying)) {
+            sim_power_off(node); /* an operator starts again what saw errors */
         }
-        sim_wake(&sim->nodes[i], 1000);
+        if (!sim_alive(node)) {
+            sim_return(node);
+        }
+        sim_wake(node, 3000);
     }
     sim_net_path_changed(sim);
 }

@@ -1,53 +1,251 @@
-/* Options, seeds, and what is printed. */
+/* Options, runs, and what is printed. */
 #include <errno.h>
+#include <malloc.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cluster-sim/sim.h"
 #include "crypto/random.h"
+#include "include/check.h"
 
-struct options {
-    unsigned nodes, faults;
-    uint64_t first, last, minutes;
-    bool verbose;
+enum { LIVENESS_SECONDS = 40, JOBS_MAX = 64 };
+
+/* A named mixture; 0: chosen by the seed. */
+static const struct scenario {
+    const char *name, *faults;
+    uint64_t interval_ms;
+    unsigned pause_ms;
+} scenarios[] = {
+    {"mix", "all", 0, 0},
+    {"lost-disks", "crash,disk-loss,loss,move,cut", 2500, 1500},
+    {"power", "power,crash,loss", 1500, 300},
+    {"one-way", "one-way,flap,freeze,loss", 800, 1500},
+    {"moves", "move,cut,freeze,loss", 600, 500},
+    {"busy", "crash,one-way,disk-loss,slow-disk,loss", 8000, 5},
+    {"bad-disks", "rot,lying-flush,old-disk,disk-error,slow-disk,crash,loss", 1200, 1000},
+    {"bad-wire", "alter,flap,loss,freeze,clock", 500, 800},
+    {"calm", "none", 1000, 2000},
 };
 
-static const struct {
-    const char *name;
-    unsigned bit;
-} fault_names[] = {{"crash", SIM_FAULT_CRASH}, {"cut", SIM_FAULT_CUT}, {"one-way", SIM_FAULT_ONE_WAY}, {"freeze", SIM_FAULT_FREEZE},
-                   {"disk-loss", SIM_FAULT_DISK_LOSS}, {"power", SIM_FAULT_POWER}, {"loss", SIM_FAULT_LOSS}, {"move", SIM_FAULT_MOVE},
-                   {"all", SIM_FAULT_ALL}};
+struct options {
+    unsigned nodes, faults, jobs;
+    bool faults_given, verbose, quiet;
+    uint64_t first, last, minutes;
+    const struct scenario *scenario;
+    const char *trace;
+};
+
+static struct sim sim;
+static char replay[300];
 
 static int usage(const char *what)
 {
-    fprintf(stderr, "eidolon-sim: %s\nusage: eidolon-sim [--nodes 1|3|5] [--seed S | --seeds A..B] [--minutes M] [--faults LIST] [--trace]\n"
-                    "faults, separated by commas: crash cut one-way freeze disk-loss power loss move all none\n", what);
+    fprintf(stderr,
+            "eidolon-sim: %s\n"
+            "usage: eidolon-sim [--nodes 1|3|5] [--seed S | --seeds A..B] [--minutes M] [--scenario NAME] [--faults LIST] [--trace FILE] [--jobs J]\n"
+            "scenarios:", what);
+    for (size_t i = 0; i < sizeof scenarios / sizeof scenarios[0]; i++) {
+        fprintf(stderr, " %s", scenarios[i].name);
+    }
+    fprintf(stderr, "\nfaults, separated by commas: crash cut one-way flap freeze disk-loss power loss move disk-error rot lying-flush slow-disk\n"
+                    "  old-disk alter clock all none\n--trace -: to standard error\n"
+                    "exit codes: 0 held, 1 usage, 2 liveness, 3 the code crashed, 11 GATE, 12 ONE-STORY, 13 NO-TEAR, 14 DURABLE, 15 NO-AMNESIA,\n"
+                    "  16 BOUND, 17 VERIFY, 18 IDLE, 19 RAFT, 20 LINEARIZABLE\n");
     return SIM_EXIT_USAGE;
 }
 
-static bool parse_faults(const char *list, unsigned *out)
+/* -- a run -- */
+
+void sim_create(struct sim *into, uint64_t seed, unsigned nodes, uint64_t minutes)
 {
-    unsigned faults = 0;
-    while (*list != '\0') {
-        size_t length = strcspn(list, ",");
-        bool known = length == 4 && strncmp(list, "none", 4) == 0;
-        for (size_t i = 0; i < sizeof fault_names / sizeof fault_names[0]; i++) {
-            if (strlen(fault_names[i].name) == length && strncmp(fault_names[i].name, list, length) == 0) {
-                faults |= fault_names[i].bit;
-                known = true;
-            }
-        }
-        if (!known) {
-            return false;
-        }
-        list += length + (list[length] == ',');
+    into->seed = seed;
+    into->random = seed * 0x2545f4914f6cdd1dull + 1;
+    into->node_count = nodes;
+    into->end_ns = minutes * 60 * SIM_SECOND;
+    uint64_t incarnations[SIM_NODES_MAX + 1];
+    for (unsigned i = 1; i <= nodes; i++) {
+        incarnations[i] = sim_random(into) >> 8 | 1;
     }
-    *out = faults;
-    return true;
+    for (unsigned i = 1; i <= nodes; i++) {
+        sim_node_create(into, i);
+        sim_disk_create(&into->nodes[i], incarnations);
+    }
+    /* Runs differ in how hard the clients work and how often something fails. */
+    static const unsigned pauses_ms[] = {50, 1000, 1000, 4000, 4000, 10000};
+    static const uint64_t intervals_ms[] = {200, 600, 1500, 1500, 4000};
+    unsigned pause_ms = pauses_ms[sim_below(into, sizeof pauses_ms / sizeof pauses_ms[0])];
+    uint64_t interval_ms = intervals_ms[sim_below(into, sizeof intervals_ms / sizeof intervals_ms[0])];
+    into->pause_ms = into->pause_ms != 0 ? into->pause_ms : pause_ms;
+    into->fault_interval_ms = into->fault_interval_ms != 0 ? into->fault_interval_ms : interval_ms;
+    for (unsigned i = 1; i <= nodes; i++) {
+        sim_boot(&into->nodes[i]);
+    }
+    sim_clients_start(into);
+    sim_faults_start(into);
 }
+
+void sim_run(struct sim *run)
+{
+    while (run->failed == 0 && run->now_ns < run->end_ns) {
+        sim_run_until(run, run->now_ns + SIM_SECOND);
+        sim_net_check(run);
+    }
+    if (run->failed != 0) {
+        return;
+    }
+    sim_faults_heal(run);
+    uint64_t limit = run->now_ns + LIVENESS_SECONDS * SIM_SECOND;
+    while (run->failed == 0 && !sim_check_settled(run)) {
+        if (run->now_ns >= limit) {
+            sim_fail(run, SIM_EXIT_LIVENESS, "LIVENESS %d s after all faults healed the cluster does not serve, or its nodes are not all there", LIVENESS_SECONDS);
+            return;
+        }
+        sim_run_until(run, run->now_ns + 500 * SIM_MS);
+        sim_net_check(run);
+    }
+    if (run->failed == 0) {
+        sim_check_quiet(run);
+    }
+}
+
+void sim_destroy(struct sim *run)
+{
+    for (unsigned i = 1; i <= run->node_count; i++) {
+        sim_power_off(&run->nodes[i]);
+        sim_disk_destroy(&run->nodes[i]);
+        free(run->nodes[i].frames);
+        free(run->nodes[i].rights);
+    }
+    sim_net_destroy(run);
+    for (unsigned i = 0; i < SIM_TRACE_LINES; i++) {
+        free(run->lines[i]);
+    }
+    free(run->heap);
+    free(run->history);
+    free(run->digests);
+    free(run->term_leaders);
+    free(run->committed_terms);
+    memset(run, 0, sizeof *run);
+}
+
+/* -- a fault of the code -- */
+
+_Noreturn void sim_crashed(const char *what)
+{
+    sim_print_timeline(&sim);
+    printf("seed %llu CRASHED at %.6f s: %s\nreplay: %s\n", (unsigned long long)sim.seed, (double)sim.now_ns / 1e9, what, replay);
+    fflush(stdout);
+    _exit(SIM_EXIT_CRASH);
+}
+
+_Noreturn void check_failed(const char *file, int line, const char *condition)
+{
+    char what[300];
+    snprintf(what, sizeof what, "CHECK %s:%d: %s", file, line, condition);
+    sim_crashed(what);
+}
+
+static void on_signal(int number)
+{
+    sim_crashed(number == SIGSEGV ? "it used memory that it has not" : "it aborted");
+}
+
+/* -- seeds -- */
+
+static double cpu_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static const char *build_commit(void)
+{
+    static char commit[64] = "";
+    FILE *git = commit[0] == '\0' ? popen("git rev-parse --short HEAD 2>/dev/null", "r") : NULL;
+    if (git != NULL) {
+        if (fgets(commit, sizeof commit, git) != NULL) {
+            commit[strcspn(commit, "\n")] = '\0';
+        }
+        pclose(git);
+    }
+    return commit[0] != '\0' ? commit : "unknown";
+}
+
+static int run_seed(const struct options *options, uint64_t seed)
+{
+    double started = cpu_seconds();
+    const struct scenario *scenario = options->scenario;
+    int at = snprintf(replay, sizeof replay, "build/eidolon-sim --nodes %u --seed %llu --minutes %llu --scenario %s", options->nodes,
+                      (unsigned long long)seed, (unsigned long long)options->minutes, scenario->name);
+    if (options->faults_given) {
+        unsigned faults = options->faults;
+        snprintf(replay + at, sizeof replay - (size_t)at, " (with the same --faults, bits %x)", faults);
+    }
+    memset(&sim, 0, sizeof sim);
+    sim.verbose = options->verbose;
+    sim.pause_ms = scenario->pause_ms;
+    sim.fault_interval_ms = scenario->interval_ms;
+    sim.faults = options->faults;
+    sim_create(&sim, seed, options->nodes, options->minutes);
+    sim_run(&sim);
+    double took = cpu_seconds() - started;
+    int code = sim.failed;
+    if (code != 0) {
+        sim_print_timeline(&sim);
+        printf("seed %llu FAILED at %.6f s, event %llu, commit %s: %s\nreplay: %s\n", (unsigned long long)seed, (double)sim.now_ns / 1e9,
+               (unsigned long long)sim.events, build_commit(), sim.failure, replay);
+    } else {
+        printf("seed %llu held: %.1f s, %llu events, %llu requests, %.0f times real time, trace %016llx, faults:", (unsigned long long)seed,
+               (double)sim.now_ns / 1e9, (unsigned long long)sim.events, (unsigned long long)sim.released, (double)sim.now_ns / 1e9 / took,
+               (unsigned long long)sim.trace_hash);
+        sim_print_faults(&sim);
+        printf("\n");
+    }
+    fflush(stdout);
+    sim_destroy(&sim);
+    return code;
+}
+
+/* Every step-th seed from `first` on. All are run, also behind one that failed; the first failure's code counts. */
+static int run_seeds(const struct options *options, uint64_t first, uint64_t step)
+{
+    int worst = SIM_EXIT_OK;
+    for (uint64_t seed = first; seed <= options->last; seed += step) {
+        int code = run_seed(options, seed);
+        worst = worst == SIM_EXIT_OK ? code : worst;
+    }
+    return worst;
+}
+
+static int run_jobs(const struct options *options)
+{
+    int worst = SIM_EXIT_OK;
+    for (unsigned job = 0; job < options->jobs; job++) {
+        pid_t child = fork();
+        if (child < 0) {
+            return usage("no process could be started");
+        }
+        if (child == 0) {
+            _exit(run_seeds(options, options->first + job, options->jobs));
+        }
+    }
+    for (unsigned job = 0; job < options->jobs; job++) {
+        int status = 0;
+        if (wait(&status) > 0) {
+            int code = WIFEXITED(status) ? WEXITSTATUS(status) : SIM_EXIT_CRASH;
+            worst = worst == SIM_EXIT_OK ? code : worst;
+        }
+    }
+    return worst;
+}
+
+/* -- options -- */
 
 static bool parse_number(const char *text, uint64_t *out, char **end)
 {
@@ -56,13 +254,10 @@ static bool parse_number(const char *text, uint64_t *out, char **end)
     return *text >= '0' && *text <= '9' && errno == 0;
 }
 
-static bool parse_option(struct options *options, const char *name, const char *value)
+static bool parse_numeric(struct options *options, const char *name, const char *value)
 {
     char *end = NULL;
     uint64_t number = 0;
-    if (strcmp(name, "--faults") == 0) {
-        return parse_faults(value, &options->faults);
-    }
     if (!parse_number(value, &number, &end)) {
         return false;
     }
@@ -79,53 +274,36 @@ static bool parse_option(struct options *options, const char *name, const char *
     }
     if (strcmp(name, "--minutes") == 0) {
         options->minutes = number;
-        return number >= 1 && number <= 1000;
+        return number >= 1 && number <= 10000;
+    }
+    if (strcmp(name, "--jobs") == 0) {
+        options->jobs = (unsigned)number;
+        return number >= 1 && number <= JOBS_MAX;
     }
     options->nodes = (unsigned)number;
     return strcmp(name, "--nodes") == 0 && (number == 1 || number == 3 || number == 5);
 }
 
-static double seconds(void)
+static bool parse_option(struct options *options, const char *name, const char *value)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
-static void print_failure(struct sim *sim, const struct options *options)
-{
-    for (unsigned i = 0; i < SIM_TRACE_LINES && !options->verbose; i++) {
-        const char *line = sim->lines[(sim->line_next + i) % SIM_TRACE_LINES];
-        if (line != NULL) {
-            fprintf(stderr, "%s\n", line);
+    if (strcmp(name, "--faults") == 0) {
+        options->faults_given = true;
+        return sim_parse_faults(value, &options->faults);
+    }
+    if (strcmp(name, "--trace") == 0) {
+        options->trace = value;
+        return true;
+    }
+    if (strcmp(name, "--scenario") == 0) {
+        for (size_t i = 0; i < sizeof scenarios / sizeof scenarios[0]; i++) {
+            if (strcmp(scenarios[i].name, value) == 0) {
+                options->scenario = &scenarios[i];
+                return true;
+            }
         }
+        return false;
     }
-    printf("seed %llu FAILED: %s\nreplay: build/eidolon-sim --nodes %u --seed %llu --minutes %llu --trace\n", (unsigned long long)sim->seed, sim->failure,
-           options->nodes, (unsigned long long)sim->seed, (unsigned long long)options->minutes);
-}
-
-static int run_seed(struct sim *sim, const struct options *options, uint64_t seed)
-{
-    double started = seconds();
-    sim->verbose = options->verbose;
-    sim_create(sim, seed, options->nodes, options->faults, options->minutes);
-    sim_run(sim);
-    double took = seconds() - started;
-    uint64_t answered = 0;
-    for (unsigned i = 0; i < SIM_CLIENTS; i++) {
-        answered += sim->clients[i].acknowledged;
-    }
-    int code = sim->failed;
-    if (code != 0) {
-        print_failure(sim, options);
-    } else {
-        printf("seed %llu held: %.1f simulated s, %llu events, %llu requests, %.0f times real time, trace %016llx\n", (unsigned long long)seed,
-               (double)sim->now_ns / 1e9, (unsigned long long)sim->events, (unsigned long long)answered, (double)sim->now_ns / 1e9 / took,
-               (unsigned long long)sim->trace_hash);
-    }
-    fflush(stdout);
-    sim_destroy(sim);
-    return code;
+    return parse_numeric(options, name, value);
 }
 
 static uint64_t zero_clock(void *context)
@@ -142,26 +320,27 @@ static void zero_entropy(void *context, void *buffer, size_t bytes)
 
 int main(int count, char **arguments)
 {
-    struct options options = {.nodes = 3, .faults = SIM_FAULT_ALL, .first = 1, .last = 1, .minutes = 10};
-    for (int i = 1; i < count; i++) {
-        if (strcmp(arguments[i], "--trace") == 0) {
-            options.verbose = true;
-        } else if (i + 1 == count || !parse_option(&options, arguments[i], arguments[i + 1])) {
+    struct options options = {.nodes = 3, .jobs = 1, .first = 1, .last = 1, .minutes = 10, .scenario = &scenarios[0]};
+    for (int i = 1; i < count; i += 2) {
+        if (i + 1 == count || !parse_option(&options, arguments[i], arguments[i + 1])) {
             return usage(arguments[i]);
-        } else {
-            i++;
+        }
+    }
+    if (!options.faults_given && !sim_parse_faults(options.scenario->faults, &options.faults)) {
+        return usage("a scenario's faults");
+    }
+    if (options.trace != NULL) {
+        options.verbose = true;
+        if (strcmp(options.trace, "-") != 0 && freopen(options.trace, "w", stderr) == NULL) {
+            return usage("the trace file cannot be written");
         }
     }
     static const struct machine machine = {.now_ns = zero_clock, .entropy = zero_entropy};
     if (crypto_init(&machine) != STATUS_OK) {
         return usage("libsodium refuses this machine");
     }
-    static struct sim sim;
-    for (uint64_t seed = options.first; seed <= options.last; seed++) {
-        int code = run_seed(&sim, &options, seed);
-        if (code != 0) {
-            return code;
-        }
-    }
-    return SIM_EXIT_OK;
+    mallopt(M_MMAP_THRESHOLD, 256 * 1024); /* a node reserves much that it hardly touches: zeroed by the system, page by page */
+    signal(SIGSEGV, on_signal);
+    signal(SIGABRT, on_signal);
+    return options.jobs > 1 ? run_jobs(&options) : run_seeds(&options, options.first, 1);
 }

@@ -1,5 +1,6 @@
 /* Links between nodes: ordered byte streams with delay; while a direction is cut its bytes wait, and as acknowledgements do not come back
- * the sender's window fills. A link of a node that died ends at its peer when the node is back, or by the peer's own reset. */
+ * the sender's window fills. A link of a node that died ends at its peer when the node is back, or by the peer's own reset. Now and then bytes on
+ * the way are altered, doubled or taken out, as no TCP would: the channel above must end the link (VERIFY). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,6 +56,7 @@ static void end_link(struct sim *sim, struct sim_link *link)
     link->up = false;
     link->connecting = false;
     link->life++;
+    link->altered_ns = 0;
     empty_pipe(&link->pipes[0]);
     empty_pipe(&link->pipes[1]);
 }
@@ -81,8 +83,8 @@ static void connect_event(struct sim *sim, void *context, uint64_t argument)
     link->life++;
     node_link_up(a->node, event.to, event.lane, event.from < event.to);
     node_link_up(b->node, event.from, event.lane, event.to < event.from);
-    sim_wake(a, 1000);
-    sim_wake(b, 1000);
+    sim_wake(a, 3000);
+    sim_wake(b, 3000);
 }
 
 static void connect_later(struct sim *sim, unsigned a, unsigned b, unsigned lane, uint64_t delay)
@@ -102,8 +104,12 @@ static void down_event(struct sim *sim, void *context, uint64_t argument)
     struct sim_link *link = link_of(sim, event.from, event.to, event.lane);
     struct sim_node *node = &sim->nodes[event.to];
     if (link->life == event.life && !link->up && sim_alive(node)) {
+        if (node->frozen_until_ns > sim->now_ns) {
+            sim_at(sim, node->frozen_until_ns - sim->now_ns, down_event, event_of(event.from, event.to, event.lane, event.life), 0);
+            return;
+        }
         node_link_down(node->node, event.from, event.lane);
-        sim_wake(node, 1000);
+        sim_wake(node, 3000);
         connect_later(sim, event.from, event.to, event.lane, 100000000);
     }
 }
@@ -150,9 +156,12 @@ static void deliver_event(struct sim *sim, void *context, uint64_t argument)
         pipe->queued -= segment->bytes; /* otherwise the acknowledgement does not come back */
     }
     uint64_t life = link->life;
+    if (segment->altered && link->altered_ns == 0) {
+        link->altered_ns = sim->now_ns;
+    }
     node_link_data(node->node, event.from, event.lane, segment->data, segment->bytes);
     free(segment);
-    sim_wake(node, 1000);
+    sim_wake(node, 3000);
     if (link->life == life && link->up) {
         schedule_delivery(sim, link, event.from, event.to, event.lane);
     }
@@ -165,6 +174,54 @@ static size_t link_room(void *context, unsigned peer, unsigned lane)
     struct sim_node *node = context;
     struct sim_link *link = link_of(node->sim, node->number, peer, lane);
     return link->up ? SIM_LINK_WINDOW - pipe_from(link, node->number, peer)->queued : 0;
+}
+
+static void append_segment(struct sim *sim, struct sim_pipe *pipe, const void *data, size_t bytes)
+{
+    struct sim_segment *segment = malloc(sizeof *segment + bytes);
+    CHECK(segment != NULL);
+    segment->next = NULL;
+    segment->bytes = bytes;
+    segment->altered = false;
+    segment->due_ns = sim->now_ns + 50000 + sim_below(sim, 300000) + bytes * 10;
+    if (!sim->healed && (sim->faults & 1u << SIM_FAULT_LOSS) != 0 && sim_chance(sim, 1)) {
+        segment->due_ns += sim_below(sim, 200 * SIM_MS); /* lost and sent again */
+    }
+    memcpy(segment->data, data, bytes);
+    if (pipe->last != NULL) {
+        pipe->last->next = segment;
+        if (segment->due_ns < pipe->last->due_ns) {
+            segment->due_ns = pipe->last->due_ns;
+        }
+    } else {
+        pipe->first = segment;
+    }
+    pipe->last = segment;
+    pipe->queued += bytes;
+}
+
+/* Harm what was appended last. */
+static void alter(struct sim *sim, struct sim_pipe *pipe)
+{
+    struct sim_segment *segment = pipe->last;
+    uint64_t at = sim_below(sim, segment->bytes);
+    sim->injected[SIM_FAULT_ALTER]++;
+    segment->altered = true;
+    switch (sim_below(sim, 3)) {
+    case 0:
+        segment->data[at] ^= (uint8_t)(1u << sim_below(sim, 8));
+        break;
+    case 1: /* the end is missing */
+        pipe->queued -= segment->bytes - at;
+        segment->bytes = at;
+        break;
+    default: { /* it comes twice */
+        struct sim_segment *first = segment;
+        append_segment(sim, pipe, first->data, first->bytes);
+        pipe->last->altered = true;
+        break;
+    }
+    }
 }
 
 static enum status link_send(void *context, unsigned peer, unsigned lane, const void *data, size_t bytes)
@@ -182,25 +239,10 @@ static enum status link_send(void *context, unsigned peer, unsigned lane, const 
     if (bytes == 0) {
         return STATUS_OK;
     }
-    struct sim_segment *segment = malloc(sizeof *segment + bytes);
-    CHECK(segment != NULL);
-    segment->next = NULL;
-    segment->bytes = bytes;
-    segment->due_ns = sim->now_ns + 50000 + sim_below(sim, 300000) + bytes * 10;
-    if (!sim->healed && (sim->faults & SIM_FAULT_LOSS) != 0 && sim_chance(sim, 1)) {
-        segment->due_ns += sim_below(sim, 200000000); /* lost and sent again */
+    append_segment(sim, pipe, data, bytes);
+    if (sim->alter_until_ns > sim->now_ns && pipe->queued < SIM_LINK_WINDOW / 2 && sim_chance(sim, 2)) {
+        alter(sim, pipe);
     }
-    memcpy(segment->data, data, bytes);
-    if (pipe->last != NULL) {
-        pipe->last->next = segment;
-        if (segment->due_ns < pipe->last->due_ns) {
-            segment->due_ns = pipe->last->due_ns;
-        }
-    } else {
-        pipe->first = segment;
-    }
-    pipe->last = segment;
-    pipe->queued += bytes;
     schedule_delivery(sim, link, node->number, peer, lane);
     return STATUS_OK;
 }
@@ -278,6 +320,21 @@ void sim_net_path_changed(struct sim *sim)
                     schedule_delivery(sim, link, a, b, lane);
                 } else {
                     connect_later(sim, a, b, lane, 10000000);
+                }
+            }
+        }
+    }
+}
+
+void sim_net_check(struct sim *sim)
+{
+    enum { LIMIT_SECONDS = 15 };
+    for (unsigned a = 1; a <= sim->node_count; a++) {
+        for (unsigned b = a + 1; b <= sim->node_count; b++) {
+            for (unsigned lane = 0; lane < MACHINE_LANES; lane++) {
+                const struct sim_link *link = &sim->links[a][b][lane];
+                if (link->up && link->altered_ns != 0 && sim->now_ns - link->altered_ns > LIMIT_SECONDS * SIM_SECOND) {
+                    sim_fail(sim, SIM_EXIT_INVARIANT + SIM_VERIFY, "VERIFY the link between nodes %u and %u, lane %u, goes on behind altered bytes", a, b, lane);
                 }
             }
         }

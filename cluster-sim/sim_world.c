@@ -1,11 +1,7 @@
-/* The program in the world, and its clients outside.
- *
- * The program is a machine of small steps; each writes at most one place, so that a write fault repeats just that step and a freeze may come between
- * any two. It serves numbered requests: request n of a client overwrites some pages that n chooses, after checking that they hold what
- * the last writer put there, and is answered with the number of the last request it has done. A client sends n+1 when n is answered, retransmits,
- * and remembers everything it was told:
- *   GATE      an answer names a request that the client never sent, or goes back behind one that was answered before
- *   NO-TEAR   the program finds memory that does not agree with itself or with its registers */
+/* The program in the world: a machine of small steps; each writes to at most one page, so that a write fault repeats just that step and a freeze may
+ * come between any two. It serves numbered requests. Request n of a client chooses by its number what it changes: a few places, many, whole pages,
+ * or nothing that differs; each place is checked first to hold what its last writer put there. It then writes a key of a small store, remembers what
+ * it did, and is answered with its place in the order of all requests and the one that wrote the key before. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +11,10 @@
 #include "include/hash64.h"
 #include "replicate/node_internal.h"
 
-enum { WORK_PAGES = 600, WORK_WRITES_MAX = 40, STEPS_PER_RUN = 200, FRAME_BYTES = 64 };
+enum { WORK_PAGES = 500, WHOLE_PAGES_MIN = 40, WHOLE_PAGES_MAX = 1400, STEPS_PER_RUN = 200, FRAME_BYTES = sizeof(struct sim_frame) };
+
+/* What a request writes: places of 16 bytes, the same places with what stands there already, or whole pages. */
+enum work_kind { WORK_PLACES, WORK_SILENT, WORK_WHOLE };
 
 /* -- an ELF that only lays out memory -- */
 
@@ -40,24 +39,13 @@ struct program {
     uint64_t step;           /* 0: at birth */
     uint64_t request, client;
     uint64_t write;          /* of this request, 0.. */
-    uint64_t writes;
+    uint64_t writes, kind;
     uint64_t produced;       /* what the frame of step 5 will be */
-};
-
-/* At the base of the heap. */
-struct state {
-    uint64_t last[SIM_CLIENTS];
 };
 
 struct work_page {
     uint64_t writer;         /* client << 48 | request */
     uint64_t mark;           /* hash of page number and writer */
-};
-
-struct request_frame {
-    uint8_t ethernet[14];
-    uint8_t padding[2];
-    uint64_t client, request, sum;
 };
 
 enum { STEP_WAIT = 0, STEP_TAKE, STEP_CHECK, STEP_WRITE, STEP_DONE, STEP_ANSWER, STEP_PRODUCE, STEP_CONSUME };
@@ -111,10 +99,74 @@ static uint64_t heap_of(struct sim_node *node)
     return read ? info.heap_base : 0;
 }
 
-static uint64_t work_address(uint64_t heap, const struct program *program, uint64_t write)
+uint64_t sim_frame_sum(const struct sim_frame *frame)
 {
-    uint64_t pick = hash64(program->client * 1000003 + program->request, &write, sizeof write);
-    return heap + 4096 + pick % WORK_PAGES * 4096 + 16 * (pick >> 32 & 31);
+    return hash64(SIM_CLIENTS, &frame->client, offsetof(struct sim_frame, sum) - offsetof(struct sim_frame, client));
+}
+
+uint64_t sim_request_key(uint64_t client, uint64_t request)
+{
+    return hash64(client + 77, &request, sizeof request) % SIM_KEYS;
+}
+
+bool sim_world_state(struct sim_node *node, struct sim_state *out)
+{
+    struct abi_info info;
+    struct image *image = world_image(node->node->world);
+    return image_read(image, 0, &info, sizeof info) == STATUS_OK && info.heap_base != 0 &&
+           image_read(image, info.heap_base - ABI_WORLD_BASE, out, sizeof *out) == STATUS_OK;
+}
+
+/* Mostly little, now and then much, rarely so much that an epoch has many parts. */
+static void plan_work(struct program *program)
+{
+    uint64_t pick = hash64(program->client, &program->request, 8), amount = pick >> 16;
+    program->write = 0;
+    program->kind = WORK_PLACES;
+    switch (pick % 64) {
+    case 0:
+        program->kind = WORK_WHOLE;
+        program->writes = amount % 200;
+        break;
+    case 1:
+        program->kind = WORK_WHOLE;
+        program->writes = amount % 40;
+        break;
+    case 2: case 3: case 4:
+        program->kind = WORK_SILENT;
+        program->writes = amount % 30;
+        break;
+    case 5: case 6: case 7: case 8:
+        program->writes = amount % 60;
+        break;
+    default:
+        program->writes = amount % 4;
+        break;
+    }
+}
+
+static uint64_t work_address(uint64_t heap, const struct program *program)
+{
+    uint64_t pick = hash64(program->client * 1000003 + program->request, &program->write, sizeof program->write);
+    if (program->kind == WORK_WHOLE) { /* a heap that grows */
+        uint64_t pages = WHOLE_PAGES_MIN + program->request;
+        return heap + 4096 * (1 + WORK_PAGES + pick % (pages < WHOLE_PAGES_MAX ? pages : WHOLE_PAGES_MAX));
+    }
+    return heap + 4096 + pick % WORK_PAGES * 4096 + 16 * (pick >> 32 & 255);
+}
+
+static uint64_t whole_word(uint64_t writer, uint64_t address, uint64_t at)
+{
+    uint64_t word = (writer + at) * 0x9e3779b97f4a7c15ull + address;
+    return (word ^ word >> 29) * 0xbf58476d1ce4e5b9ull;
+}
+
+static void whole_fill(uint64_t words[512], uint64_t writer, uint64_t address)
+{
+    words[0] = writer;
+    for (uint64_t i = 1; i < 512; i++) {
+        words[i] = whole_word(writer, address, i);
+    }
 }
 
 /* One step. False: it could not be done (a fault that waits, or the world waits). */
@@ -141,8 +193,8 @@ static bool step_wait(struct sim_node *node, struct program *program)
 static bool step_take(struct sim_node *node, struct program *program, uint64_t heap)
 {
     struct abi_ring_state ring;
-    struct request_frame request;
-    struct state state;
+    struct sim_frame request;
+    struct sim_state state;
     if (!world_read(node, ABI_RING_STATE_ADDRESS, &ring, sizeof ring) || !world_read(node, heap, &state, sizeof state)) {
         return false;
     }
@@ -150,16 +202,43 @@ static bool step_take(struct sim_node *node, struct program *program, uint64_t h
     if (!world_read(node, slot + 4, &request, sizeof request)) {
         return false;
     }
-    if (request.client >= SIM_CLIENTS || request.sum != hash64(request.client, &request.request, 8)) {
+    if (request.client >= SIM_CLIENTS || request.sum != sim_frame_sum(&request)) {
         sim_fail(node->sim, SIM_EXIT_INVARIANT + SIM_NO_TEAR, "NO-TEAR node %u: the world reads a received frame that nobody sent", node->number);
         return false;
     }
     program->client = request.client;
     program->request = request.request;
-    program->write = 0;
-    program->writes = hash64(request.client, &request.request, 8) % (WORK_WRITES_MAX + 1);
+    plan_work(program);
     program->step = request.request == state.last[request.client] + 1 ? STEP_CHECK : STEP_ANSWER;
     return true;
+}
+
+static bool torn(struct sim_node *node, uint64_t address)
+{
+    sim_fail(node->sim, SIM_EXIT_INVARIANT + SIM_NO_TEAR, "NO-TEAR node %u: memory at 0x%llx is not what its last writer wrote", node->number,
+             (unsigned long long)address);
+    return false;
+}
+
+static bool check_place(struct sim_node *node, uint64_t address)
+{
+    struct work_page work;
+    if (!world_read(node, address, &work, sizeof work)) {
+        return false;
+    }
+    return work.mark == (work.writer == 0 ? 0 : hash64(address, &work.writer, 8)) || torn(node, address);
+}
+
+static bool check_whole(struct sim_node *node, uint64_t address)
+{
+    uint64_t words[512], expected[512] = {0};
+    if (!world_read(node, address, words, sizeof words)) {
+        return false;
+    }
+    if (words[0] != 0) {
+        whole_fill(expected, words[0], address);
+    }
+    return memcmp(words, expected, sizeof words) == 0 || torn(node, address);
 }
 
 static bool step_check(struct sim_node *node, struct program *program, uint64_t heap)
@@ -168,26 +247,32 @@ static bool step_check(struct sim_node *node, struct program *program, uint64_t 
         program->step = STEP_DONE;
         return true;
     }
-    struct work_page work;
-    uint64_t address = work_address(heap, program, program->write);
-    if (!world_read(node, address, &work, sizeof work)) {
-        return false;
-    }
-    if (work.mark != (work.writer == 0 ? 0 : hash64(address, &work.writer, 8))) {
-        sim_fail(node->sim, SIM_EXIT_INVARIANT + SIM_NO_TEAR, "NO-TEAR node %u: memory at 0x%llx is not what its last writer wrote", node->number,
-                 (unsigned long long)address);
+    uint64_t address = work_address(heap, program);
+    if (!(program->kind == WORK_WHOLE ? check_whole(node, address) : check_place(node, address))) {
         return false;
     }
     program->step = STEP_WRITE;
     return true;
 }
 
+static bool write_work(struct sim_node *node, const struct program *program, uint64_t address)
+{
+    uint64_t writer = (program->client + 1) << 48 | program->request;
+    if (program->kind == WORK_WHOLE) {
+        uint64_t words[512];
+        whole_fill(words, writer, address);
+        return world_put(node, address, words, sizeof words);
+    }
+    struct work_page work = {.writer = writer, .mark = hash64(address, &writer, 8)};
+    if (program->kind == WORK_SILENT && !world_read(node, address, &work, sizeof work)) {
+        return false;
+    }
+    return world_put(node, address, &work, sizeof work);
+}
+
 static bool step_write(struct sim_node *node, struct program *program, uint64_t heap)
 {
-    uint64_t address = work_address(heap, program, program->write);
-    struct work_page work = {.writer = (program->client + 1) << 48 | program->request};
-    work.mark = hash64(address, &work.writer, 8);
-    if (!world_put(node, address, &work, sizeof work)) {
+    if (!write_work(node, program, work_address(heap, program))) {
         return false;
     }
     program->write++;
@@ -197,17 +282,22 @@ static bool step_write(struct sim_node *node, struct program *program, uint64_t 
 
 static bool step_done(struct sim_node *node, struct program *program, uint64_t heap)
 {
-    uint64_t last;
-    uint64_t address = heap + offsetof(struct state, last) + 8 * program->client;
-    if (!world_read(node, address, &last, 8)) {
+    struct sim_state state;
+    if (!world_read(node, heap, &state, sizeof state)) {
         return false;
     }
-    if (last + 1 != program->request) {
+    uint64_t client = program->client, key = sim_request_key(client, program->request);
+    if (state.last[client] + 1 != program->request) {
         sim_fail(node->sim, SIM_EXIT_INVARIANT + SIM_NO_TEAR, "NO-TEAR node %u: registers are at request %llu, memory at %llu", node->number,
-                 (unsigned long long)program->request, (unsigned long long)last);
+                 (unsigned long long)program->request, (unsigned long long)state.last[client]);
         return false;
     }
-    if (!world_put(node, address, &program->request, 8)) {
+    state.sequence++;
+    state.last[client] = program->request;
+    state.last_sequence[client] = state.sequence;
+    state.last_previous[client] = state.keys[key];
+    state.keys[key] = state.sequence;
+    if (!world_put(node, heap, &state, sizeof state)) {
         return false;
     }
     program->step = STEP_ANSWER;
@@ -218,7 +308,7 @@ static bool step_answer(struct sim_node *node, struct program *program, uint64_t
 {
     struct abi_ring_state ring;
     struct abi_info info;
-    struct state state;
+    struct sim_state state;
     if (!world_read(node, ABI_RING_STATE_ADDRESS, &ring, sizeof ring) || !world_read(node, ABI_INFO_ADDRESS, &info, sizeof info) ||
         !world_read(node, heap, &state, sizeof state)) {
         return false;
@@ -228,8 +318,10 @@ static bool step_answer(struct sim_node *node, struct program *program, uint64_t
         const uint64_t arguments[4] = {UINT64_MAX, info.resumed, 0, 0};
         return node_world_call(node->node, ABI_CALL_WAIT, arguments, &result);
     }
-    struct request_frame answer = {.client = program->client, .request = state.last[program->client]};
-    answer.sum = hash64(answer.client, &answer.request, 8);
+    uint64_t client = program->client;
+    struct sim_frame answer = {
+        .client = client, .request = state.last[client], .sequence = state.last_sequence[client], .previous = state.last_previous[client]};
+    answer.sum = sim_frame_sum(&answer);
     struct abi_frame_slot slot = {.bytes = FRAME_BYTES};
     memcpy(slot.frame, &answer, sizeof answer);
     uint64_t address = ABI_TRANSMIT_ADDRESS + (uint64_t)(ring.transmit_produced % ABI_FRAME_SLOTS) * ABI_FRAME_SLOT_BYTES;
@@ -366,105 +458,4 @@ void sim_world_attach(struct sim_node *node)
     node->machine.world_frame_send = frame_send;
     node->machine.world_console_write = console_write;
     node->machine.world_address_hold = address_hold;
-}
-
-/* -- clients -- */
-
-struct travelling {
-    struct request_frame frame;
-};
-
-/* The switch: the node that announced the address last. */
-static struct sim_node *address_holder(struct sim *sim)
-{
-    struct sim_node *holder = NULL;
-    for (unsigned i = 1; i <= sim->node_count; i++) {
-        struct sim_node *node = &sim->nodes[i];
-        if (sim_alive(node) && node->holds_address && (holder == NULL || node->held_at_ns > holder->held_at_ns)) {
-            holder = node;
-        }
-    }
-    return holder;
-}
-
-static void request_arrives(struct sim *sim, void *context, uint64_t argument)
-{
-    (void)argument;
-    struct sim_node *holder = address_holder(sim);
-    if (holder != NULL && !sim->cut[0][holder->number] && holder->frozen_until_ns <= sim->now_ns) {
-        uint8_t frame[FRAME_BYTES] = {0};
-        memcpy(frame, context, sizeof(struct request_frame));
-        node_world_frame_received(holder->node, frame, sizeof frame);
-        sim_wake(holder, 1000);
-    }
-    free(context);
-}
-
-static void client_send(struct sim *sim, void *context, uint64_t generation)
-{
-    struct sim_client *client = context;
-    if (generation != client->retry_generation) {
-        return;
-    }
-    client->sent = client->acknowledged + 1;
-    struct request_frame *frame = calloc(1, sizeof *frame);
-    CHECK(frame != NULL);
-    frame->client = client->number;
-    frame->request = client->sent;
-    frame->sum = hash64(frame->client, &frame->request, 8);
-    if (sim->healed || !sim_chance(sim, 2)) {
-        sim_at(sim, 100000 + sim_below(sim, 1000000), request_arrives, frame, 0);
-    } else {
-        free(frame);
-    }
-    sim_at(sim, 200000000, client_send, client, generation);
-}
-
-static void answer_arrives(struct sim *sim, void *context, uint64_t argument)
-{
-    struct request_frame frame = *(struct request_frame *)context;
-    (void)argument;
-    free(context);
-    struct sim_client *client = &sim->clients[frame.client];
-    client->answered++;
-    if (frame.request == client->sent && client->sent == client->acknowledged + 1) {
-        client->acknowledged = frame.request;
-        client->last_answer_ns = sim->now_ns;
-        client->retry_generation++;
-        uint64_t think = sim_chance(sim, 10) ? sim_below(sim, 300000000) : sim_below(sim, 5000000);
-        sim_at(sim, think, client_send, client, client->retry_generation);
-    }
-}
-
-void sim_world_frame_out(struct sim_node *node, const void *frame, size_t bytes)
-{
-    struct sim *sim = node->sim;
-    struct request_frame answer;
-    CHECK(bytes == FRAME_BYTES);
-    memcpy(&answer, frame, sizeof answer);
-    if (answer.client >= SIM_CLIENTS || answer.sum != hash64(answer.client, &answer.request, 8)) {
-        sim_fail(sim, SIM_EXIT_INVARIANT + SIM_NO_TEAR, "NO-TEAR node %u: a frame left that is none of the program's", node->number);
-        return;
-    }
-    struct sim_client *client = &sim->clients[answer.client];
-    if (answer.request > client->sent) {
-        sim_fail(sim, SIM_EXIT_INVARIANT + SIM_GATE, "GATE node %u: client %u is answered request %llu and sent only %llu", node->number, client->number,
-                 (unsigned long long)answer.request, (unsigned long long)client->sent);
-        return;
-    }
-    if (sim->cut[node->number][0]) {
-        return;
-    }
-    struct request_frame *copy = malloc(sizeof *copy);
-    CHECK(copy != NULL);
-    *copy = answer;
-    sim_at(sim, 100000 + sim_below(sim, 1000000), answer_arrives, copy, 0);
-}
-
-void sim_clients_start(struct sim *sim)
-{
-    for (unsigned i = 0; i < SIM_CLIENTS; i++) {
-        sim->clients[i] = (struct sim_client){.sim = sim, .number = i};
-        sim_at(sim, 100000000 * (i + 1), client_send, &sim->clients[i], 0);
-    }
 }

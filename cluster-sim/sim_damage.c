@@ -1,0 +1,279 @@
+/* Faults after which a disk has forgotten what it acknowledged: lost, rotten, a flush that lied, an older one put back.
+ *
+ * DURABLE speaks of a minority of such disks, so no more are damaged at a time, and only while all others are voters with everything. A node whose
+ * disk forgot without being blank comes back only when the others have all that it acknowledged and agree on a term: what nobody but the
+ * forgotten disk can know, no protocol could bring back (a lost ack of {leader, liar} with the leader off). From there on NO-AMNESIA must hold. */
+#include "cluster-sim/sim.h"
+#include "consensus/group_internal.h"
+#include "include/check.h"
+#include "replicate/node_internal.h"
+
+enum { RETURN_RETRY_MS = 100 };
+
+static bool voter_for_certain(const struct group *group, uint64_t raft_id)
+{
+    for (uint32_t i = 0; i < group->member_count; i++) {
+        if (group->members[i].raft_id == raft_id) {
+            return group->members[i].role == DISK_ROLE_VOTER;
+        }
+    }
+    return false;
+}
+
+/* Is `node` a voter for certain, by what every one of the undamaged has applied? */
+static bool all_call_it_voter(struct sim *sim, const struct sim_node *node)
+{
+    for (unsigned i = 1; i <= sim->node_count; i++) {
+        const struct sim_node *other = &sim->nodes[i];
+        if ((other == node || !other->damaged) && (!sim_serving(other) || !voter_for_certain(other->node->group, node->node->group->raft_id))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool may_damage(struct sim *sim, const struct sim_node *victim)
+{
+    unsigned damaged = 1;
+    if (victim->damaged || victim->known_id == 0) {
+        return false;
+    }
+    for (unsigned i = 1; i <= sim->node_count; i++) {
+        const struct sim_node *node = &sim->nodes[i];
+        if (node == victim) {
+            continue;
+        }
+        if (node->damaged) {
+            damaged++;
+        } else if (!sim_serving(node) || !all_call_it_voter(sim, node)) {
+            return false;
+        }
+    }
+    return damaged <= (sim->node_count - 1) / 2;
+}
+
+/* Do the undamaged agree on a term, with a leader among them, and have committed up to the last index of `victim`? */
+static bool others_have_all(struct sim *sim, const struct sim_node *victim)
+{
+    uint64_t term = 0;
+    bool leader = false;
+    for (unsigned i = 1; i <= sim->node_count; i++) {
+        const struct sim_node *node = &sim->nodes[i];
+        if (node == victim || node->damaged) {
+            continue;
+        }
+        if (!sim_serving(node)) {
+            return false;
+        }
+        struct group_facts facts;
+        group_facts(node->node->group, &facts);
+        if ((term != 0 && facts.term != term) || facts.commit_index < victim->known_last_index) {
+            return false;
+        }
+        term = facts.term;
+        leader = leader || facts.role == GROUP_LEADER;
+    }
+    return leader;
+}
+
+static void return_event(struct sim *sim, void *context, uint64_t life)
+{
+    struct sim_node *node = context;
+    (void)sim;
+    if (node->life == life && !sim_alive(node)) {
+        sim_return(node);
+    }
+}
+
+void sim_return(struct sim_node *node)
+{
+    struct sim *sim = node->sim;
+    CHECK(!sim_alive(node));
+    bool forgot = node->damaged && node->known_id == node->damaged_id && node->known_last_index != 0;
+    if (!forgot || others_have_all(sim, node)) {
+        sim_boot(node);
+    } else {
+        node->returning = true;
+        sim_at(sim, RETURN_RETRY_MS * SIM_MS, return_event, node, node->life);
+    }
+}
+
+void sim_damage_review(struct sim_node *node)
+{
+    struct sim *sim = node->sim;
+    if (!node->damaged || !sim_serving(node) || node->disk.lying) {
+        return;
+    }
+    const struct group *group = node->node->group;
+    struct group_facts facts;
+    group_facts(group, &facts);
+    /* Under a new id all that it is said to have was written anew; under the old one it was only a tail that was forgotten. */
+    bool anew = facts.raft_id != node->damaged_id;
+    bool tail_again = !node->rotten && facts.commit_index >= node->known_last_index && others_have_all(sim, node);
+    if ((anew || tail_again) && all_call_it_voter(sim, node)) {
+        node->damaged = node->rotten = false;
+        sim_note(sim, node->number, "has everything again, as %llx", (unsigned long long)facts.raft_id);
+    }
+}
+
+static void ban(struct sim *sim, uint64_t raft_id)
+{
+    if (raft_id != 0 && sim->banned_count < SIM_BANNED_MAX) {
+        sim->banned[sim->banned_count++] = raft_id;
+    }
+}
+
+static void damage(struct sim_node *node)
+{
+    if (sim_alive(node)) {
+        sim_power_off(node);
+    }
+    node->damaged = true;
+    node->damaged_id = node->known_id;
+}
+
+/* The source of what the blank node will pull dies in the middle, sometimes. */
+static void crash_host_event(struct sim *sim, void *context, uint64_t argument)
+{
+    (void)context;
+    (void)argument;
+    for (unsigned i = 1; i <= sim->node_count && !sim->healed; i++) {
+        if (sim_serving(&sim->nodes[i]) && sim->nodes[i].node->leading) {
+            sim_crash(&sim->nodes[i], sim_below(sim, 3 * SIM_SECOND));
+            return;
+        }
+    }
+}
+
+static void lose(struct sim *sim, struct sim_node *node)
+{
+    damage(node);
+    ban(sim, node->damaged_id);
+    node->known_last_index = 0; /* nothing of it comes back */
+    sim_note(sim, node->number, "FAULT disk lost");
+    sim_disk_lose(node);
+    uint64_t off = 100 * SIM_MS + sim_below(sim, 3 * SIM_SECOND);
+    sim_boot_later(node, off);
+    if (sim_chance(sim, 30) && (sim->faults & 1u << SIM_FAULT_CRASH) != 0) {
+        sim_at(sim, off + sim_below(sim, 2 * SIM_SECOND), crash_host_event, NULL, 0);
+    }
+}
+
+static void rot(struct sim *sim, struct sim_node *node)
+{
+    bool at_rest = sim_chance(sim, 50);
+    node->rotten = true;
+    unsigned places = 1 + (unsigned)sim_below(sim, 6);
+    sim_note(sim, node->number, "FAULT %u places of its disk rot%s", places, at_rest ? " while it is off" : "");
+    if (at_rest) {
+        damage(node);
+    } else {
+        node->damaged = true;
+        node->damaged_id = node->known_id;
+    }
+    for (unsigned i = 0; i < places; i++) {
+        sim_disk_rot(node);
+    }
+    if (at_rest) {
+        sim_boot_later(node, sim_below(sim, 2 * SIM_SECOND));
+    }
+}
+
+static void lie_event(struct sim *sim, void *context, uint64_t life)
+{
+    struct sim_node *node = context;
+    if (node->life == life && sim_alive(node)) {
+        sim_crash(node, sim_below(sim, 2 * SIM_SECOND));
+    }
+}
+
+static void lie(struct sim *sim, struct sim_node *node)
+{
+    uint64_t duration = sim_below(sim, 4 * SIM_SECOND);
+    sim_note(sim, node->number, "FAULT flushes do nothing for %llu ms, then the power goes", (unsigned long long)(duration / SIM_MS));
+    node->damaged = true;
+    node->damaged_id = node->known_id;
+    node->disk.lying = true;
+    sim_at(sim, duration, lie_event, node, node->life);
+}
+
+/* Have all others durable evidence of a later boot than that which the older disk will show? */
+static bool evidence_everywhere(struct sim *sim, const struct sim_node *victim, uint64_t raft_id, uint64_t shows_boot)
+{
+    for (unsigned i = 1; i <= sim->node_count; i++) {
+        const struct sim_node *node = &sim->nodes[i];
+        if (node == victim) {
+            continue;
+        }
+        const struct disk_evidence *evidence = sim_serving(node) ? vote_evidence(node->node->group->vote, raft_id) : NULL;
+        if (evidence == NULL || evidence->boot_number <= shows_boot) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool put_older_back(struct sim *sim, struct sim_node *node)
+{
+    bool from_create = sim_chance(sim, 30);
+    uint64_t created_id = raft_id_make(node->number, node->disk.created.incarnation);
+    uint64_t raft_id = from_create ? created_id : node->disk.older_id;
+    uint64_t shows_boot = from_create ? 1 : node->disk.older_boot + 1;
+    if (raft_id != node->known_id || !evidence_everywhere(sim, node, raft_id, shows_boot)) {
+        return false;
+    }
+    damage(node);
+    ban(sim, node->damaged_id);
+    sim_note(sim, node->number, "FAULT an older disk is put back: %s", from_create ? "as on the day of create" : "a former copy");
+    if (from_create) {
+        sim_disk_recreate(node);
+    } else {
+        sim_disk_put_back(node);
+    }
+    sim_boot_later(node, sim_below(sim, 2 * SIM_SECOND));
+    return true;
+}
+
+static bool older_disk(struct sim *sim, struct sim_node *node)
+{
+    if (put_older_back(sim, node)) {
+        return true;
+    }
+    if (sim_alive(node) && !node->damaged) {
+        sim_power_off(node);
+        sim_disk_keep_copy(node);
+        sim_boot_later(node, sim_below(sim, SIM_SECOND));
+    }
+    return false;
+}
+
+void sim_damage(struct sim *sim, enum sim_fault kind)
+{
+    struct sim_node *node = &sim->nodes[1 + sim_below(sim, sim->node_count)];
+    if (!may_damage(sim, node) || !sim_serving(node)) {
+        return;
+    }
+    struct group_facts facts;
+    group_facts(node->node->group, &facts);
+    node->known_id = facts.raft_id;
+    node->known_boot = facts.boot_number;
+    switch (kind) {
+    case SIM_FAULT_DISK_LOSS:
+        lose(sim, node);
+        break;
+    case SIM_FAULT_ROT:
+        rot(sim, node);
+        break;
+    case SIM_FAULT_LYING:
+        lie(sim, node);
+        break;
+    case SIM_FAULT_OLD_DISK:
+        if (!older_disk(sim, node)) {
+            return;
+        }
+        break;
+    default:
+        return;
+    }
+    sim->injected[kind]++;
+}

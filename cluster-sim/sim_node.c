@@ -1,0 +1,288 @@
+/* A node's life: its clock and memory, the event loop of replicate/node.h in virtual time, power. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cluster-sim/sim.h"
+#include "consensus/group_internal.h"
+#include "consensus/raft_heap.h"
+#include "crypto/identity.h"
+#include "include/check.h"
+#include "include/hash64.h"
+#include "replicate/node_internal.h"
+
+enum { EVENT_NS = 3000, LOOP_NS = 20000, RESTART_MS = 300 };
+
+/* -- the machine's simple parts -- */
+
+uint64_t sim_node_time(const struct sim_node *node)
+{
+    int64_t passed = (int64_t)(node->sim->now_ns - node->clock_sim_ns);
+    return node->clock_node_ns + (uint64_t)(passed + passed / 1000 * node->drift_ppm / 1000);
+}
+
+void sim_clock_change(struct sim_node *node, uint64_t jump_ns, int64_t drift_ppm)
+{
+    node->clock_node_ns = sim_node_time(node) + jump_ns;
+    node->clock_sim_ns = node->sim->now_ns;
+    node->drift_ppm = drift_ppm;
+    node->wake_ns = UINT64_MAX; /* its timers are due at other times now */
+    sim_wake(node, EVENT_NS);
+}
+
+static uint64_t node_time(void *context)
+{
+    return sim_node_time(context);
+}
+
+static uint64_t node_wall_clock(void *context)
+{
+    const struct sim_node *node = context;
+    return 1700000000000000000ull + sim_node_time(node);
+}
+
+static void node_entropy(void *context, void *buffer, size_t bytes)
+{
+    struct sim_node *node = context;
+    uint8_t *at = buffer;
+    for (size_t i = 0; i < bytes; i++) {
+        node->entropy = node->entropy * 6364136223846793005ull + 1442695040888963407ull;
+        at[i] = (uint8_t)(node->entropy >> 56);
+    }
+}
+
+static void node_log_line(void *context, enum log_level level, const char *line)
+{
+    struct sim_node *node = context;
+    if (level != LOG_DEBUG) {
+        sim_note(node->sim, node->number, "%s", line);
+    }
+}
+
+static void node_restart_asked(void *context, const char *why)
+{
+    struct sim_node *node = context;
+    node->restart_asked = true;
+    snprintf(node->restart_why, sizeof node->restart_why, "%s", why);
+}
+
+static void *node_reserve(void *context, size_t bytes, size_t alignment)
+{
+    struct sim_node *node = context;
+    struct sim_memory *memory = malloc(sizeof *memory);
+    char *raw = calloc(1, bytes + alignment);
+    CHECK(memory != NULL);
+    CHECK(raw != NULL);
+    memory->bytes = raw;
+    memory->next = node->memory;
+    node->memory = memory;
+    return raw + (alignment - (uintptr_t)raw % alignment) % alignment;
+}
+
+/* -- the loop -- */
+
+bool sim_alive(const struct sim_node *node)
+{
+    return node->node != NULL;
+}
+
+bool sim_serving(const struct sim_node *node)
+{
+    if (!sim_alive(node) || node->restart_asked || node->node->disk != STORE_DISK_OK) {
+        return false;
+    }
+    struct group_facts facts;
+    group_facts(node->node->group, &facts);
+    return facts.started;
+}
+
+static void loop(struct sim *sim, void *context, uint64_t generation);
+
+void sim_wake(struct sim_node *node, uint64_t delay_ns)
+{
+    struct sim *sim = node->sim;
+    uint64_t at = sim->now_ns + delay_ns;
+    if (!sim_alive(node) || node->wake_ns <= at) {
+        return;
+    }
+    node->wake_ns = at;
+    node->wake_generation++;
+    sim_at(sim, delay_ns, loop, node, node->wake_generation);
+}
+
+static void boot_event(struct sim *sim, void *context, uint64_t life)
+{
+    struct sim_node *node = context;
+    (void)sim;
+    if (node->life == life && !sim_alive(node)) {
+        sim_return(node);
+    }
+}
+
+void sim_boot_later(struct sim_node *node, uint64_t delay_ns)
+{
+    sim_at(node->sim, delay_ns, boot_event, node, node->life);
+}
+
+/* An operator, who starts a node again whose disk has failed. */
+static void look_after(struct sim_node *node)
+{
+    struct group_facts facts = {0};
+    if (node->node->disk == STORE_DISK_OK) {
+        group_facts(node->node->group, &facts);
+    }
+    if (node->node->disk != STORE_DISK_OK || facts.disk_failed) {
+        CHECK(node->disk.error_told);
+        sim_note(node->sim, node->number, "the operator starts it again: %s", facts.disk_failed ? "a write failed" : node->node->disk_reason);
+        sim_crash(node, SIM_SECOND);
+    }
+}
+
+static void loop(struct sim *sim, void *context, uint64_t generation)
+{
+    struct sim_node *node = context;
+    if (!sim_alive(node) || generation != node->wake_generation) {
+        return;
+    }
+    node->wake_ns = UINT64_MAX;
+    if (node->frozen_until_ns > sim->now_ns) {
+        sim_wake(node, node->frozen_until_ns - sim->now_ns);
+        return;
+    }
+    node_tick(node->node);
+    uint64_t took = LOOP_NS;
+    if (!node->restart_asked && node_world_runnable(node->node)) {
+        took += sim_world_run(node);
+    }
+    sim_check_node(node);
+    if (node->restart_asked) {
+        sim_note(sim, node->number, "restarts: %s", node->restart_why);
+        sim_power_off(node);
+        sim_boot_later(node, RESTART_MS * SIM_MS);
+        return;
+    }
+    look_after(node);
+    if (!sim_alive(node)) {
+        return;
+    }
+    uint64_t deadline = node_deadline_ns(node->node), now = sim_node_time(node);
+    if (node_world_runnable(node->node)) {
+        sim_wake(node, took);
+    } else if (deadline != UINT64_MAX) {
+        uint64_t delay = deadline <= now ? took : deadline - now;
+        sim_wake(node, delay < took ? took : delay);
+    }
+}
+
+/* -- power -- */
+
+void sim_boot(struct sim_node *node)
+{
+    struct sim *sim = node->sim;
+    char reason[200] = "";
+    CHECK(node->node == NULL);
+    node->life++;
+    node->returning = false;
+    node->restart_asked = false;
+    node->holds_address = false;
+    node->wake_ns = UINT64_MAX;
+    node->frozen_until_ns = 0;
+    node->checked_commit = node->checked_epoch = node->checked_term = 0;
+    node->was_leader = false;
+    node->machine = (struct machine){
+        .context = node,
+        .now_ns = node_time,
+        .wall_clock_ns = node_wall_clock,
+        .entropy = node_entropy,
+        .log = node_log_line,
+        .restart = node_restart_asked,
+        .reserve = node_reserve,
+        .world_elf = sim_world_elf,
+        .world_elf_bytes = sim_world_elf_bytes(),
+    };
+    sim_disk_attach(node);
+    sim_net_attach(node);
+    sim_world_attach(node);
+    node->entropy = sim_random(sim);
+    sim_note(sim, node->number, "boots, life %llu", (unsigned long long)node->life);
+    enum status status = node_create(&node->node, &node->machine, &node->boot, reason);
+    CHECK(status == STATUS_OK);
+    raft_heap_bound(SIM_NODES_MAX * (size_t)RAFT_HEAP_BYTES_MAX); /* the heap of a process is that of all its nodes */
+    node_start(node->node);
+    sim_net_connect_all(node);
+    sim_wake(node, EVENT_NS);
+}
+
+static void remember_facts(struct sim_node *node)
+{
+    if (!sim_serving(node)) {
+        return;
+    }
+    struct group_facts facts;
+    group_facts(node->node->group, &facts);
+    if (facts.raft_id != node->known_id || facts.last_index > node->known_last_index) {
+        node->known_last_index = facts.last_index;
+    }
+    node->known_id = facts.raft_id;
+    node->known_boot = facts.boot_number;
+}
+
+void sim_power_off(struct sim_node *node)
+{
+    if (!sim_alive(node)) {
+        return;
+    }
+    remember_facts(node);
+    if (node->node->group->library_open) {
+        raft_close(&node->node->group->raft, NULL); /* only to give its heap back */
+    }
+    node->node = NULL;
+    node->holds_address = false;
+    node->life++;
+    sim_net_node_off(node);
+    sim_disk_power_cut(node);
+    while (node->memory != NULL) {
+        struct sim_memory *next = node->memory->next;
+        free(node->memory->bytes);
+        free(node->memory);
+        node->memory = next;
+    }
+    for (uint32_t page = 0; page < SIM_WORLD_BYTES / 4096; page++) {
+        free(node->frames[page]);
+        node->frames[page] = NULL;
+        node->rights[page] = PAGE_NONE;
+    }
+}
+
+void sim_node_create(struct sim *sim, unsigned number)
+{
+    struct sim_node *node = &sim->nodes[number];
+    node->sim = sim;
+    node->number = number;
+    node->clock_node_ns = sim_below(sim, 1000 * SIM_SECOND);
+    node->frames = calloc(SIM_WORLD_BYTES / 4096, sizeof *node->frames);
+    node->rights = calloc(SIM_WORLD_BYTES / 4096, 1);
+    CHECK(node->frames != NULL);
+    CHECK(node->rights != NULL);
+    struct boot_config *boot = &node->boot;
+    *boot = (struct boot_config){
+        .magic = BOOT_CONFIG_MAGIC,
+        .version = BOOT_CONFIG_VERSION,
+        .bytes = sizeof *boot,
+        .node_number = number,
+        .node_count = sim->node_count,
+        .world_memory_bytes = SIM_WORLD_BYTES,
+        .heartbeat_ms = 50,
+        .election_timeout_ms = 200,
+        .sealing_key = {7},
+        .cluster_id = {9},
+        .identity_seed = {(uint8_t)number},
+    };
+    for (unsigned i = 0; i < sim->node_count; i++) {
+        struct identity identity;
+        const uint8_t seed[32] = {(uint8_t)(i + 1)};
+        identity_from_seed(&identity, seed);
+        memcpy(boot->identities[i], identity.public_key, sizeof boot->identities[i]);
+    }
+    boot->checksum = hash64(BOOT_CONFIG_MAGIC, boot, offsetof(struct boot_config, checksum));
+}
