@@ -103,6 +103,20 @@ void group_applied(const struct group *group, uint64_t *index, uint64_t *term, u
     *count = group->member_count;
 }
 
+enum status group_read(struct group *group, uint64_t index, struct group_entry *entry, const uint8_t **body)
+{
+    struct log_view view;
+    enum status status = index > group->applied_index ? STATUS_NOT_FOUND : log_read(group->log, index, group->apply_scratch, &view);
+    if (status == STATUS_OK && view.type != LOG_COMMAND) {
+        status = STATUS_NOT_FOUND;
+    }
+    if (status == STATUS_OK) {
+        *entry = view.entry;
+        *body = view.body;
+    }
+    return status;
+}
+
 /* -- checkpoints -- */
 
 void group_checkpoint_done(struct group *group, uint64_t index, uint64_t term)

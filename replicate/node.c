@@ -128,6 +128,7 @@ static void installed(void *context, const struct group_snapshot *snapshot)
     struct node *node = context;
     (void)snapshot;
     node->assembly_next = node->assembly_parts = 0;
+    node->own_part_first = node->own_part_last = 0;
     node->filling = true;
     store_fill_restart(node->store);
 }

@@ -17,9 +17,7 @@ static void discard_parts(void *context)
 static bool part_fits(struct node *node, const struct group_entry *entry)
 {
     if (entry->part == 0) {
-        struct checkpoint *start = &node->assembly_start;
         discard_parts(node);
-        group_applied(node->group, &start->raft_index, &start->raft_term, &start->configuration_index, start->members, &start->member_count);
         node->assembly_epoch = entry->epoch;
         node->assembly_parts = entry->parts;
     }
@@ -64,16 +62,55 @@ static void apply_part(struct node *node, const struct group_entry *entry, const
     }
 }
 
+/* The last entry before an epoch's first part: a checkpoint that falls between its parts stands there. */
+static void note_start(struct node *node)
+{
+    struct checkpoint *start = &node->assembly_start;
+    group_applied(node->group, &start->raft_index, &start->raft_term, &start->configuration_index, start->members, &start->member_count);
+}
+
+/* An epoch of our own needs no assembly, unless the leadership is lost before its last part is committed. */
+static void own_part_committed(struct node *node, uint64_t index, const struct group_entry *entry)
+{
+    if (entry->part + 1 == entry->parts) {
+        node->own_part_first = node->own_part_last = 0;
+        world_epoch_committed(node->world, entry->epoch);
+        return;
+    }
+    node->own_part_first = entry->part == 0 ? index : node->own_part_first;
+    node->own_part_last = index;
+}
+
+/* The next leader may have the rest of an epoch of ours whose first parts are committed already: it is assembled like any other. */
+static void reassemble_own(struct node *node)
+{
+    uint64_t first = node->own_part_first, last = node->own_part_last;
+    node->own_part_first = node->own_part_last = 0;
+    for (uint64_t index = first; first != 0 && index <= last; index++) {
+        struct group_entry entry;
+        const uint8_t *body;
+        enum status status = group_read(node->group, index, &entry, &body);
+        if (status == STATUS_OK) {
+            apply_part(node, &entry, body);
+        } else if (status != STATUS_NOT_FOUND) {
+            node_restart(node, "a committed part of an epoch cannot be read back from the log");
+            return;
+        }
+    }
+}
+
 static enum status apply(void *context, uint64_t index, uint64_t term, bool own, const struct group_entry *entry, const uint8_t *body)
 {
     struct node *node = context;
-    (void)index;
     (void)term;
     if (node->filling) {
         return STATUS_BUSY;
     }
     if (node->restarting) {
         return STATUS_OK;
+    }
+    if (entry->type == GROUP_ENTRY_EPOCH && entry->part == 0) {
+        note_start(node);
     }
     if (entry->type == GROUP_ENTRY_RESET) {
         discard_parts(node);
@@ -83,8 +120,8 @@ static enum status apply(void *context, uint64_t index, uint64_t term, bool own,
         node_log(node, LOG_WARNING, "an entry of an unknown type is ignored");
     } else if (!own) {
         apply_part(node, entry, body);
-    } else if (entry->part + 1 == entry->parts) {
-        world_epoch_committed(node->world, entry->epoch);
+    } else {
+        own_part_committed(node, index, entry);
     }
     return STATUS_OK;
 }
@@ -93,6 +130,7 @@ static void lead(void *context, uint64_t term)
 {
     struct node *node = context;
     discard_parts(node);
+    node->own_part_first = node->own_part_last = 0;
     node->leading = true;
     node_log(node, LOG_INFO, "this node leads in term %llu", (unsigned long long)term);
 }
@@ -120,6 +158,7 @@ static void lost(void *context)
     catchup_stop_serving(node->catchup);
     if (!node->restarting) {
         step_down(node);
+        reassemble_own(node);
     }
     node_move_lost(node);
 }

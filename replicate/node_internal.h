@@ -50,6 +50,8 @@ struct node {
     uint64_t assembly_epoch;
     uint32_t assembly_parts, assembly_next;
     size_t assembly_bytes;
+    uint64_t own_part_first;          /* index of the first part of an epoch of our own that is committed only in part; 0: none */
+    uint64_t own_part_last;           /* of its last committed part so far */
     struct checkpoint assembly_start; /* only what the group says of it: the last entry before its first part */
 
     bool checkpoint_wanted;
