@@ -216,6 +216,8 @@ static void exec_main(void *argument)
     struct exec_request *request = argument;
     struct thread *thread = thread_current();
     mp_state_thread_t state = {0};
+    while (session_globals(request->session) == NULL)
+        (void)thread_park(NULL, abi_clock() + RETRY_NS); /* a new session that waits for memory */
     mp_thread_init_state(&state, THREAD_SESSION_STACK_BYTES - ABI_PAGE_BYTES, session_globals(request->session),
                          session_globals(request->session));
     mp_parse_input_kind_t kind = is_expression(request->source, request->bytes) ? MP_PARSE_SINGLE_INPUT : MP_PARSE_FILE_INPUT;

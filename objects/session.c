@@ -23,6 +23,7 @@ struct session {
     mp_obj_dict_t *globals;
     mp_obj_dict_t modules;            /* loaded modules, while the session is not the loaded one */
     mp_obj_t asyncio_context;         /* likewise: the names of its asyncio.core */
+    mp_obj_exception_t interrupt;     /* KeyboardInterrupt, raised without memory */
     struct memory_charge charge;
     uint64_t stream_end;
     char stream[SESSION_REPLAY_BYTES];
@@ -32,7 +33,6 @@ extern mp_obj_t mp_asyncio_context;   /* of extmod/modasyncio.c */
 
 static struct session sessions[SESSIONS_MAX];
 static struct session *loaded;        /* whose modules and asyncio the runtime has at hand; NULL: nobody's */
-static mp_obj_exception_t interrupt;  /* KeyboardInterrupt, raised without memory */
 
 static unsigned index_of(const struct session *session)
 {
@@ -143,8 +143,6 @@ void *session_globals(const struct session *session)
 
 void sessions_init(void)
 {
-    interrupt.base.type = &mp_type_KeyboardInterrupt;
-    interrupt.args = (mp_obj_tuple_t *)&mp_const_empty_tuple_obj;
     CHECK(session_find_or_create("main", 4) != NULL);
 }
 
@@ -246,9 +244,9 @@ void session_interrupt_thread(struct thread *thread)
     mp_state_thread_t *state = thread->language_state;
     if (state == NULL)
         return;
-    interrupt.traceback_alloc = interrupt.traceback_len = 0;
-    interrupt.traceback_data = NULL;
-    state->mp_pending_exception = MP_OBJ_FROM_PTR(&interrupt);
+    mp_obj_exception_t *interrupt = &thread->session->interrupt;
+    *interrupt = (mp_obj_exception_t){.base.type = &mp_type_KeyboardInterrupt, .args = (mp_obj_tuple_t *)&mp_const_empty_tuple_obj};
+    state->mp_pending_exception = MP_OBJ_FROM_PTR(interrupt);
     thread_wake(thread);
 }
 
@@ -364,6 +362,7 @@ void session_mark(struct session *session)
     memory_mark(&session->globals, &session->globals + 1);
     memory_mark(&session->modules, &session->modules + 1);
     memory_mark(&session->asyncio_context, &session->asyncio_context + 1);
+    memory_mark(&session->interrupt, &session->interrupt + 1);
     terminal_mark(index_of(session));
     viewers_mark(session);
 }

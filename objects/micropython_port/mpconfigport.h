@@ -120,6 +120,7 @@ void world_socket_event(const void *socket);
 #define MICROPY_PY_LWIP_WAIT(object, timeout_ms) world_wait(object, timeout_ms)
 #define MICROPY_PY_LWIP_EVENT(socket) world_socket_event(socket)
 struct tcp_pcb *world_new_connection(void);
+#define MICROPY_PY_SELECT_WAKE() world_socket_event((void *)0)
 #define MICROPY_PY_LWIP_TCP_NEW() world_new_connection()
 #define MICROPY_INTERNAL_WFE(timeout_ms) world_wait((void *)0, (unsigned long)(mp_int_t)(timeout_ms))
 

@@ -135,6 +135,21 @@ stop.append(1)
         self.assertRegex(output, "^40 can't start a new thread")
         wait_until(lambda: not self.world.exec("import _thread; _thread.start_new_thread(lambda: None, ())")[1], "threads end")
 
+    def test_thread_signals_an_asyncio_loop(self):
+        source = """
+import asyncio, _thread, time
+async def main():
+    flag = asyncio.ThreadSafeFlag()
+    def signal():
+        time.sleep(0.05)
+        flag.set()
+    _thread.start_new_thread(signal, ())
+    await flag.wait()
+    print('signalled')
+asyncio.run(main())
+"""
+        self.assertEqual(self.world.exec(source), ("signalled\n", False))
+
     def test_thread_exception_is_told_in_its_session(self):
         client = self.world.session("uncaught")
         client.send("import _thread\nt = _thread.start_new_thread(lambda: 1//0, ())\n")
