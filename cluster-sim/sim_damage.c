@@ -52,28 +52,30 @@ static bool may_damage(struct sim *sim, const struct sim_node *victim)
     return damaged <= (sim->node_count - 1) / 2;
 }
 
-/* Do the undamaged agree on a term, with a leader among them, and have committed up to the last index of `victim`? */
+/* Do the undamaged agree on a term, which has a leader, and have committed up to the last index of `victim`? */
 static bool others_have_all(struct sim *sim, const struct sim_node *victim)
 {
-    uint64_t term = 0;
-    bool leader = false;
+    uint64_t term = 0, leader_term = 0;
     for (unsigned i = 1; i <= sim->node_count; i++) {
         const struct sim_node *node = &sim->nodes[i];
-        if (node == victim || node->damaged) {
+        bool serving = node != victim && sim_serving(node);
+        if (node == victim || (node->damaged && !serving)) {
             continue;
         }
-        if (!sim_serving(node)) {
+        if (!serving) {
             return false;
         }
         struct group_facts facts;
         group_facts(node->node->group, &facts);
-        if ((term != 0 && facts.term != term) || facts.commit_index < victim->known_last_index) {
+        if (facts.role == GROUP_LEADER && facts.term > leader_term) {
+            leader_term = facts.term;
+        }
+        if (!node->damaged && ((term != 0 && facts.term != term) || facts.commit_index < victim->known_last_index)) {
             return false;
         }
-        term = facts.term;
-        leader = leader || facts.role == GROUP_LEADER;
+        term = node->damaged ? term : facts.term;
     }
-    return leader;
+    return term != 0 && leader_term == term;
 }
 
 static void return_event(struct sim *sim, void *context, uint64_t life)

@@ -339,7 +339,8 @@ int main(int count, char **arguments)
     if (crypto_init(&machine) != STATUS_OK) {
         return usage("libsodium refuses this machine");
     }
-    mallopt(M_MMAP_THRESHOLD, 256 * 1024); /* a node reserves much that it hardly touches: zeroed by the system, page by page */
+    mallopt(M_MMAP_THRESHOLD, 1 << 20); /* a node reserves much that it hardly touches: zeroed by the system, page by page */
+    mallopt(M_TRIM_THRESHOLD, 512 << 20);
     signal(SIGSEGV, on_signal);
     signal(SIGABRT, on_signal);
     return options.jobs > 1 ? run_jobs(&options) : run_seeds(&options, options.first, 1);

@@ -201,13 +201,15 @@ static void append_segment(struct sim *sim, struct sim_pipe *pipe, const void *d
 }
 
 /* Harm what was appended last. */
-static void alter(struct sim *sim, struct sim_pipe *pipe)
+static void alter(struct sim *sim, struct sim_pipe *pipe, unsigned from, unsigned to, unsigned lane)
 {
+    static const char *const words[] = {"altered", "cut short", "doubled"};
     struct sim_segment *segment = pipe->last;
-    uint64_t at = sim_below(sim, segment->bytes);
+    uint64_t at = sim_below(sim, segment->bytes), how = sim_below(sim, 3);
     sim->injected[SIM_FAULT_ALTER]++;
+    sim_note(sim, 0, "FAULT %zu bytes from %u to %u, lane %u, are %s at %llu", segment->bytes, from, to, lane, words[how], (unsigned long long)at);
     segment->altered = true;
-    switch (sim_below(sim, 3)) {
+    switch (how) {
     case 0:
         segment->data[at] ^= (uint8_t)(1u << sim_below(sim, 8));
         break;
@@ -241,7 +243,7 @@ static enum status link_send(void *context, unsigned peer, unsigned lane, const 
     }
     append_segment(sim, pipe, data, bytes);
     if (sim->alter_until_ns > sim->now_ns && pipe->queued < SIM_LINK_WINDOW / 2 && sim_chance(sim, 2)) {
-        alter(sim, pipe);
+        alter(sim, pipe, node->number, peer, lane);
     }
     schedule_delivery(sim, link, node->number, peer, lane);
     return STATUS_OK;

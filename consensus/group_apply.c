@@ -22,6 +22,9 @@ static void log_is_bad(struct group *group, uint64_t index, enum status status)
 
 static void apply_change(struct group *group, uint64_t index, const struct log_view *view)
 {
+    if (index <= group->configuration_index) {
+        return; /* applied before; see apply_again */
+    }
     enum status status = members_decode(view->body, view->body_bytes, group->members, &group->member_count);
     CHECK(status == STATUS_OK); /* checked before it entered the log */
     group->configuration_index = index;
@@ -57,13 +60,44 @@ static bool apply_next(struct group *group, size_t *bytes)
         ops->discard_parts(ops->context);
         break;
     case LOG_CHANGE:
-        apply_change(group, index, &view);
         break;
     }
     *bytes += view.body_bytes;
     group->applied_index = index;
     group->applied_term = view.term;
+    if (view.type == LOG_CHANGE) {
+        apply_change(group, index, &view); /* last: it may end our leadership, and send us back */
+    }
     return true;
+}
+
+/* Of an epoch of which only the first parts were committed under our leadership nothing was assembled, as the host has its effect already. Now that it is
+ * undone, what follows of it will be another's: go back to before its first part. No checkpoint lies between parts, so the log still has them. */
+static void apply_again(struct group *group)
+{
+    group->apply_again = false;
+    uint64_t index = group->applied_index;
+    bool parts_before = true;
+    while (parts_before && index >= log_first_index(group->log) && index > group->start.last_index) {
+        struct log_view view;
+        enum status status = log_read(group->log, index, group->apply_scratch, &view);
+        if (status != STATUS_OK) {
+            log_is_bad(group, index, status);
+            return;
+        }
+        if (view.type == LOG_COMMAND && view.entry.part + 1 >= view.entry.parts) {
+            return; /* a whole epoch ends here */
+        }
+        if (view.type == LOG_BARRIER) {
+            return;
+        }
+        parts_before = view.type != LOG_COMMAND || view.entry.part > 0;
+        index--;
+    }
+    if (!parts_before) {
+        group->applied_index = index;
+        group->applied_term = log_term_of(group->log, index);
+    }
 }
 
 static void maybe_lead(struct group *group)
@@ -79,14 +113,23 @@ bool group_apply_pending(const struct group *group)
     return group->applied_index < raft_commit_index(&group->raft);
 }
 
+/* Is there an entry to apply, at the place where applying goes on? */
+static bool prepare_apply(struct group *group)
+{
+    if (group->apply_again) {
+        apply_again(group);
+    }
+    return group_running(group) && group_apply_pending(group);
+}
+
 void group_apply_committed(struct group *group)
 {
     size_t bytes = 0;
-    if (group->apply_busy && group_now_ns(group) < group->apply_retry_ns) {
+    if (!prepare_apply(group) || (group->apply_busy && group_now_ns(group) < group->apply_retry_ns)) {
         return;
     }
     group->apply_busy = false;
-    for (unsigned i = 0; i < GROUP_APPLY_ENTRIES_MAX && bytes < GROUP_APPLY_BYTES_MAX && group_apply_pending(group); i++) {
+    for (unsigned i = 0; i < GROUP_APPLY_ENTRIES_MAX && bytes < GROUP_APPLY_BYTES_MAX && prepare_apply(group); i++) {
         if (!apply_next(group, &bytes)) {
             return;
         }
@@ -245,7 +288,7 @@ enum status group_install(struct group *group, const struct group_snapshot *snap
     group->configuration_index = snapshot->configuration_index;
     group->member_count = snapshot->member_count;
     memcpy(group->members, snapshot->members, sizeof group->members);
-    group->apply_busy = false;
+    group->apply_busy = group->apply_again = false;
     group_open_library(group);
     return STATUS_OK;
 }

@@ -87,6 +87,7 @@ struct group {
     uint64_t configuration_index;   /* of what is applied */
     struct disk_member members[DISK_MEMBERS_MAX];
     uint32_t member_count;
+    bool apply_again;               /* leadership was lost: an epoch that was applied in part goes back to its first part */
     bool apply_busy;
     uint64_t apply_retry_ns;
 

@@ -51,6 +51,7 @@ static void leadership_changed(struct group *group)
         if (group->led) {
             group->led = false;
             group->config.ops.lost(group->config.ops.context);
+            group->apply_again = true;
         }
     } else if (!group->was_leader && leader) {
         group_say(group, LOG_INFO, "raft: leads term %llu", (unsigned long long)group->raft.current_term);

@@ -469,6 +469,7 @@ static void step_checkpoint(struct node *node)
     enum status status = store_checkpoint_step(node->store);
     if (status == STATUS_EMPTY) {
         const struct checkpoint *checkpoint = store_checkpoint(node->store);
+        node->checkpoint_wanted = false; /* what was asked for meanwhile; the group asks again if this one was not enough */
         group_checkpoint_done(node->group, checkpoint->raft_index, checkpoint->raft_term);
         node_log(node, LOG_INFO, "checkpoint of epoch %llu is durable", (unsigned long long)checkpoint->epoch);
     } else if (status == STATUS_CORRUPT) {

@@ -35,18 +35,26 @@ static void apply_epoch(struct node *node, const struct group_entry *entry)
         return;
     }
     node_log(node, LOG_ERROR, "epoch %llu does not apply: %s", (unsigned long long)entry->epoch, status_sentence(status));
-    if (status == STATUS_CORRUPT) {
+    switch (status) {
+    case STATUS_CORRUPT:
         node_restart(node, "the image after an epoch has another digest than the host's: it is read anew from the disk");
-    } else if (status == STATUS_NO_MEMORY) {
+        break;
+    case STATUS_NO_MEMORY:
         node_restart(node, "no frame was left for a page of the world");
+        break;
+    default: /* an image that missed an epoch must never be resumed */
+        node_restart(node, "a committed delta is not the one that comes next: the image is read anew from the disk");
+        break;
     }
 }
 
 static void apply_part(struct node *node, const struct group_entry *entry, const uint8_t *body)
 {
     if (!part_fits(node, entry)) {
-        node_log(node, LOG_WARNING, "a part of epoch %llu does not fit what came before it and is ignored", (unsigned long long)entry->epoch);
+        node_log(node, LOG_ERROR, "part %u of %u of epoch %llu does not fit what came before it", (unsigned)entry->part, (unsigned)entry->parts,
+                 (unsigned long long)entry->epoch);
         discard_parts(node);
+        node_restart(node, "a committed delta is not the one that comes next: the image is read anew from the disk");
         return;
     }
     struct seal_context context = seal_context_delta(entry->world, entry->epoch, entry->part, entry->parts);

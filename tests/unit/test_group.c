@@ -143,6 +143,33 @@ static void test_group_isolated_leader_loses_and_its_entries_are_replaced(void *
     cluster_destroy(cluster);
 }
 
+/* Parts of an epoch are applied on their host without being assembled. When it is deposed between them it needs those that were applied once more. */
+static void test_group_deposed_between_parts_applies_the_first_parts_again(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 13);
+    cluster_submit_some(cluster, 3, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *old = cluster_leader(cluster);
+    uint64_t index = 0, epoch = ++cluster->next_epoch;
+    assert_int_equal(cluster_submit_part(old, epoch, 0, 4, 1000, &index), STATUS_OK);
+    assert_int_equal(cluster_submit_part(old, epoch, 1, 4, 1000, &index), STATUS_OK);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    assert_true(old->own_parts);
+    assert_int_equal(group_transfer(old->group, cluster_follower(cluster, old, 0)->number), STATUS_OK);
+    for (unsigned ms = 0; old->leads; ms++) {
+        assert_true(ms < 1000);
+        cluster_run(cluster, 1);
+    }
+    uint64_t before = old->index_before_parts;
+    assert_int_equal(old->applied_index, before);
+    cluster_run(cluster, 20);
+    assert_true(old->applied_index >= index);
+    assert_true(cluster_heals(cluster));
+    assert_int_equal(old->removed_count, 0);
+    cluster_destroy(cluster);
+}
+
 static void test_group_image_that_is_not_ready_delays_applying_only(void **state)
 {
     (void)state;
@@ -341,6 +368,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_group_transfer_moves_leadership),
         cmocka_unit_test(test_group_transfer_to_a_dead_node_ends_and_the_leader_goes_on),
         cmocka_unit_test(test_group_isolated_leader_loses_and_its_entries_are_replaced),
+        cmocka_unit_test(test_group_deposed_between_parts_applies_the_first_parts_again),
         cmocka_unit_test(test_group_image_that_is_not_ready_delays_applying_only),
         cmocka_unit_test(test_group_five_nodes_two_dead_go_on),
         cmocka_unit_test(test_group_vote_that_is_not_durable_elects_nobody),

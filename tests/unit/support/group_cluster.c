@@ -32,6 +32,12 @@ static enum status apply(void *context, uint64_t index, uint64_t term, bool own,
     }
     CHECK(cluster->history[index] == hash);
     CHECK(entry->check == hash64(entry->epoch, body, entry->bytes));
+    if (own && entry->parts > 1 && entry->part == 0) {
+        node->own_parts = true;
+        node->state_before_parts = node->state;
+        node->index_before_parts = node->applied_index;
+    }
+    node->own_parts = node->own_parts && own && entry->part + 1 < entry->parts;
     node->state = hash64_fold(node->state ^ 0x1234567, hash);
     node->applied_index = index;
     node->applied_count++;
@@ -59,6 +65,11 @@ static void lost(void *context)
     CHECK(node->leads);
     node->leads = false;
     node->lost_count++;
+    if (node->own_parts) { /* the image is that before the epoch again, and nothing of it was assembled */
+        node->own_parts = false;
+        node->state = node->state_before_parts;
+        node->applied_index = node->index_before_parts;
+    }
 }
 
 static void want_checkpoint(void *context)
@@ -535,9 +546,14 @@ void cluster_submit_some(struct cluster *cluster, unsigned count, uint32_t bytes
 
 enum status cluster_submit(struct cluster_node *leader, uint32_t bytes, uint64_t *index)
 {
+    return cluster_submit_part(leader, ++leader->cluster->next_epoch, 0, 1, bytes, index);
+}
+
+enum status cluster_submit_part(struct cluster_node *leader, uint64_t epoch, uint32_t part, uint32_t parts, uint32_t bytes, uint64_t *index)
+{
     static uint8_t body[ENTRY_BODY_BYTES_MAX];
     struct cluster *cluster = leader->cluster;
-    struct group_entry entry = {.type = GROUP_ENTRY_EPOCH, .world = 1, .epoch = ++cluster->next_epoch, .parts = 1, .bytes = bytes};
+    struct group_entry entry = {.type = GROUP_ENTRY_EPOCH, .world = 1, .epoch = epoch, .part = part, .parts = parts, .bytes = bytes};
     leader->fake.machine.entropy(&leader->fake, entry.nonce, sizeof entry.nonce);
     leader->fake.machine.entropy(&leader->fake, body, bytes);
     struct seal_context context = seal_context_delta(entry.world, entry.epoch, entry.part, entry.parts);

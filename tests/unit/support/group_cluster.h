@@ -36,6 +36,8 @@ struct cluster_node {
     uint64_t state;                 /* hash of all that was applied */
     uint64_t applied_index;
     unsigned applied_count, own_count;
+    bool own_parts;                 /* of an epoch of its own the first parts were applied: if it is deposed, they never were */
+    uint64_t state_before_parts, index_before_parts;
     bool busy;                      /* apply says BUSY */
     bool leads;
     unsigned lead_count, lost_count, removed_count, discard_count, snapshot_count, install_count;
@@ -85,6 +87,8 @@ bool cluster_heals(struct cluster *cluster);
 void cluster_submit_some(struct cluster *cluster, unsigned count, uint32_t bytes);
 /* Submit an entry with a sealed body of `bytes` random bytes. */
 enum status cluster_submit(struct cluster_node *leader, uint32_t bytes, uint64_t *index);
+/* ... that is part `part` of `parts` of epoch `epoch`. */
+enum status cluster_submit_part(struct cluster_node *leader, uint64_t epoch, uint32_t part, uint32_t parts, uint32_t bytes, uint64_t *index);
 void cluster_checkpoint(struct cluster_node *node);
 
 void cluster_power_cut(struct cluster_node *node);
