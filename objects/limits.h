@@ -27,10 +27,10 @@
  * a background thread needs to. */
 #define THREADS_SESSION_MAX SESSIONS_MAX
 #define THREADS_EXEC_MAX 8
-#define THREADS_PYTHON_MAX 40
+#define THREADS_PYTHON_MAX 64
 #define THREADS_MAX (THREADS_SESSION_MAX + THREADS_EXEC_MAX + THREADS_PYTHON_MAX)
 #define THREAD_SESSION_STACK_BYTES (192u * 1024u)
-#define THREAD_PYTHON_STACK_BYTES (128u * 1024u)
+#define THREAD_PYTHON_STACK_BYTES (96u * 1024u)
 #define THREAD_TURN_BRANCHES 256      /* of the interpreter, before others get a turn; 0.2 ms under software emulation */
 #define FINALISER_TURNS_MAX 1000      /* then a finaliser is ended by an exception: nothing else runs while it does */
 #define THREAD_STACK_MARGIN_BYTES (12u * 1024u) /* what C code may use between two checks of the runtime */

@@ -90,6 +90,20 @@ static mp_obj_t eidolon_move(mp_obj_t number)
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(eidolon_move_object, eidolon_move);
 
+#define ENTROPY_BYTES_MAX 256
+
+/* Unpredictable bytes, fresh on every node: for what must stay secret. (`random` is ordinary state: it goes on where it was.) */
+static mp_obj_t eidolon_entropy(mp_obj_t count)
+{
+    mp_int_t bytes = mp_obj_get_int(count);
+    if (bytes < 0 || bytes > ENTROPY_BYTES_MAX)
+        mp_raise_ValueError(MP_ERROR_TEXT("0 to 256 bytes"));
+    byte buffer[ENTROPY_BYTES_MAX];
+    abi_entropy(buffer, (uint32_t)bytes);
+    return mp_obj_new_bytes(buffer, (size_t)bytes);
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(eidolon_entropy_object, eidolon_entropy);
+
 /* The names of all sessions. */
 static mp_obj_t eidolon_sessions(void)
 {
@@ -127,6 +141,7 @@ static const mp_rom_map_elem_t eidolon_names_table[] = {
     {MP_ROM_QSTR(MP_QSTR_move), MP_ROM_PTR(&eidolon_move_object)},
     {MP_ROM_QSTR(MP_QSTR_session), MP_ROM_PTR(&eidolon_session_object)},
     {MP_ROM_QSTR(MP_QSTR_sessions), MP_ROM_PTR(&eidolon_sessions_object)},
+    {MP_ROM_QSTR(MP_QSTR_entropy), MP_ROM_PTR(&eidolon_entropy_object)},
     {MP_ROM_QSTR(MP_QSTR_memory), MP_ROM_PTR(&eidolon_memory_object)},
 };
 static MP_DEFINE_CONST_DICT(eidolon_names, eidolon_names_table);

@@ -51,6 +51,9 @@
 #define TCP_SND_QUEUELEN 256
 #define TCP_SNDLOWAT (16 * 1024)
 #define TCP_QUEUE_OOSEQ 1
+/* Nobody outside foresees a sequence number or a port. */
+#define LWIP_HOOK_TCP_ISN(local_ip, local_port, remote_ip, remote_port) lwip_random()
+#define LWIP_RANDOMIZE_INITIAL_LOCAL_PORTS 1
 #define TCP_OVERSIZE TCP_MSS
 #define TCP_LISTEN_BACKLOG 1
 /* Nothing lingers in a network of one virtual switch: a closed connection's port rests for ten seconds, not minutes. */

@@ -132,7 +132,7 @@ stop.append(1)
 """
         output, raised = self.world.exec(source)
         self.assertFalse(raised)
-        self.assertRegex(output, "^40 can't start a new thread")
+        self.assertRegex(output, "^64 can't start a new thread")
         wait_until(lambda: not self.world.exec("import _thread; _thread.start_new_thread(lambda: None, ())")[1], "threads end")
 
     def test_thread_signals_an_asyncio_loop(self):
@@ -280,6 +280,10 @@ print('over')
         self.assertEqual(self.world.exec("eidolon.move(2)"), ("", False))
         self.assertIn("is down", self.world.exec("eidolon.move(3)")[0])
         self.assertIn("no such node", self.world.exec("eidolon.move(9)")[0])
+
+    def test_eidolon_entropy_is_bytes_that_differ(self):
+        self.assertEqual(self.world.value("import eidolon; e = eidolon.entropy; print(len(e(256)), e(16) == e(16), e(0))"), "256 False b''")
+        self.assertIn("ValueError", self.world.exec("eidolon.entropy(257)")[0])
 
     # --- memory
 
