@@ -253,6 +253,6 @@ enum outcome command_manage_raw(const struct cluster *cluster, unsigned node)
     }
     char hex[2 * LAB_RAW_BYTES_MAX + 1];
     format_hex(bytes, count, hex);
-    enum status result = control_request(&call, LAB_MANAGEMENT_DEADLINE_MS + 500, "raw %u %d %s", node, LAB_MANAGEMENT_DEADLINE_MS, hex);
+    enum status result = control_request(&call, LAB_MANAGEMENT_RAW_DEADLINE_MS + 500, "raw %u %d %s", node, LAB_MANAGEMENT_RAW_DEADLINE_MS, hex);
     return judge_management(cluster, node, result);
 }

@@ -54,6 +54,7 @@ enum {
     LAB_RESET_DEADLINE_MS = 30000,
     LAB_CONTROL_DEADLINE_MS = 3000,
     LAB_MANAGEMENT_DEADLINE_MS = 5000,
+    LAB_MANAGEMENT_RAW_DEADLINE_MS = 20000, /* kilobytes of lines, each answered, over a serial line of a busy emulator */
     LAB_SPAWN_DEADLINE_MS = 10000,
     LAB_TERMINATE_DEADLINE_MS = 10000,
     LAB_LOCK_DEADLINE_MS = 30000,
