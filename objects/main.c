@@ -50,7 +50,7 @@ static void check_abi(void)
         world_stop("the world's memory is too small: threads, network and heap need 24 MiB");
 }
 
-__attribute__((optimize("no-stack-protector"))) _Noreturn void world_main(void)
+__attribute__((no_stack_protector)) _Noreturn void world_main(void)
 {
     const volatile struct abi_info *info = abi_info();
     check_abi();

@@ -8,6 +8,8 @@ import unittest
 
 from world import Client, World, wait_until
 
+STACK_MARK = (0x5AFE57AC5AFE57AC).to_bytes(8, "little")[:4]
+
 ECHO = """
 import socket, _thread
 def serve(c):
@@ -319,6 +321,24 @@ print(socket.socket())
             client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
             client.close()
         self.echo_random(100000)
+
+
+class EndTest(unittest.TestCase):
+    def setUp(self):
+        self.world = World()
+
+    def tearDown(self):
+        self.world.stop()
+
+    def test_write_to_code_faults(self):
+        self.world.start_exec("import uctypes\nuctypes.bytearray_at(0x10200000, 1)[0] = 7")
+        self.assertIn("faulted: signal 11", self.world.wait_end())
+
+    def test_thread_past_its_stack_stops_the_world_with_a_reason(self):
+        # The mark at the low end of each stack is destroyed by way of its address.
+        self.world.start_exec("import uctypes\nfor page in range(uctypes.addressof(bytearray(1)) & ~0xfff, 0x10800000, -4096):\n"
+                              "    mark = uctypes.bytearray_at(page, 4)\n    if bytes(mark) == MARK:\n        mark[0] = 0\n        break\n".replace("MARK", repr(STACK_MARK)))
+        self.assertIn("stopped: a thread of the world went past the end of its stack", self.world.wait_end())
 
 
 if __name__ == "__main__":

@@ -140,10 +140,17 @@ class World:
     def alive(self):
         return self.process.poll() is None
 
+    def wait_end(self):
+        """Wait until the world has ended by itself; what was said."""
+        self.process.wait(DEADLINE_S)
+        return open(self.log_path).read()
+
     def stop(self):
         if self.alive():
             self.command("quit")
             self.process.wait(DEADLINE_S)
+        elif self.process.returncode is None:
+            self.process.kill()
         self.process.stdin.close()
         self.process.stdout.close()
         self.log.close()
