@@ -136,9 +136,6 @@ void group_checkpoint_done(struct group *group, uint64_t index, uint64_t term);
 void group_hold_log(struct group *group, uint64_t index);
 /* Index, term and configuration as of the last applied entry, for a checkpoint now. */
 void group_applied(const struct group *group, uint64_t *index, uint64_t *term, uint64_t *configuration_index, struct disk_member *members, uint32_t *count);
-/* An applied entry of ours once more, from the log: copied to *entry, body borrowed until the next call of the group. Callable from the callbacks lead and
- * lost too. NOT_FOUND: it was cut, or is none of ours. CORRUPT, IO_ERROR: our disk is bad. */
-MUST_CHECK enum status group_read(struct group *group, uint64_t index, struct group_entry *entry, const uint8_t **body);
 /* Leader: fields for a manifest of the checkpoint at (index, term, configuration). */
 void group_snapshot_describe(const struct group *group, struct group_snapshot *out);
 /* Follower or joiner: everything of `snapshot` is durable in the page store and is now what the image is filled from. Restart the library behind it: what

@@ -146,20 +146,6 @@ void group_applied(const struct group *group, uint64_t *index, uint64_t *term, u
     *count = group->member_count;
 }
 
-enum status group_read(struct group *group, uint64_t index, struct group_entry *entry, const uint8_t **body)
-{
-    struct log_view view;
-    enum status status = index > group->applied_index ? STATUS_NOT_FOUND : log_read(group->log, index, group->apply_scratch, &view);
-    if (status == STATUS_OK && view.type != LOG_COMMAND) {
-        status = STATUS_NOT_FOUND;
-    }
-    if (status == STATUS_OK) {
-        *entry = view.entry;
-        *body = view.body;
-    }
-    return status;
-}
-
 /* -- checkpoints -- */
 
 void group_checkpoint_done(struct group *group, uint64_t index, uint64_t term)
@@ -236,7 +222,7 @@ void group_checkpoint_tick(struct group *group)
     if (group->checkpoint_index != 0) {
         take_snapshot(group);
     }
-    if (checkpoint_wanted(group) && group->applied_index > group->raft.trail.snapshot.index && group->checkpoint_index == 0) {
+    if (!group->apply_again && checkpoint_wanted(group) && group->applied_index > group->raft.trail.snapshot.index && group->checkpoint_index == 0) {
         group->config.ops.want_checkpoint(group->config.ops.context);
     }
 }

@@ -97,6 +97,9 @@ void image_undo_epoch(struct image *image, const struct undo_record *undo);
 /* Apply the page items of a delta (struct delta: items, item_bytes), checked entirely before anything changes. No DIRTY or FROZEN page may exist.
  * TRUNCATED/INVALID: malformed, nothing changed. NO_MEMORY: no frame left, nothing changed. */
 MUST_CHECK enum status image_apply(struct image *image, const uint8_t *items, size_t bytes);
+/* Does what stands in the pages that the items will change have the hash that it was captured or applied with? Malformed items are image_apply's to
+ * tell. CORRUPT: a bit flipped in memory. One hash a page. */
+MUST_CHECK enum status image_scrub_items(const struct image *image, const uint8_t *items, size_t bytes);
 /* Put a whole page (content verified by the caller). NULL: it becomes absent. */
 MUST_CHECK enum status image_put_page(struct image *image, uint32_t page, const uint8_t *content);
 /* Every page becomes absent, whatever its state; digest 0. */

@@ -74,6 +74,18 @@ static enum status check_items(struct image *image, const uint8_t *items, size_t
     return status == STATUS_EMPTY ? STATUS_OK : status;
 }
 
+enum status image_scrub_items(const struct image *image, const uint8_t *items, size_t bytes)
+{
+    size_t offset = 0;
+    struct page_item item;
+    while (page_item_next(items, bytes, image->pages_max, &offset, &item) == STATUS_OK) {
+        if (image_scrub_page(image, item.page) != STATUS_OK) {
+            return STATUS_CORRUPT;
+        }
+    }
+    return STATUS_OK;
+}
+
 enum status image_apply(struct image *image, const uint8_t *items, size_t bytes)
 {
     CHECK(image->dirty_count == 0);

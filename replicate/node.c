@@ -51,9 +51,36 @@ void node_become_stranger(struct node *node, const char *why)
         return;
     }
     if (store_adopt(node->store, fresh_incarnation(node), true) != STATUS_OK) {
-        node_log(node, LOG_ERROR, "the disk cannot be written: the new incarnation is not on it");
+        node_stand_aside(node, STORE_DISK_FAILED, "%s; and the disk cannot be written: the new incarnation may not be on it", why);
+        return;
     }
     node_restart(node, why);
+}
+
+void node_stand_aside(struct node *node, enum store_disk disk, const char *format, ...)
+{
+    if (node->restarting || node->disk != STORE_DISK_OK) {
+        return;
+    }
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(node->disk_reason, sizeof node->disk_reason, format, arguments);
+    va_end(arguments);
+    node->disk = disk;
+    node->leading = false;
+    world_step_down(node->world);
+    node_log(node, LOG_ERROR, "this node takes no part until it is started again: %s", node->disk_reason);
+    for (unsigned peer = 1; peer <= node->boot->node_count; peer++) {
+        if (peer != node->boot->node_number) {
+            peers_reset(node->peers, peer);
+        }
+    }
+}
+
+/* Is there anything left to do in this life? */
+static bool takes_part(const struct node *node)
+{
+    return !node->restarting && node->disk == STORE_DISK_OK;
 }
 
 /* -- peers -- */
@@ -113,6 +140,9 @@ static enum status peer_message(void *context, unsigned peer, unsigned lane, con
         node_move_resumed(node, peer);
         return STATUS_OK;
     }
+    if (lane == PEERS_LANE_RAFT && (message->type == NODE_MESSAGE_CONTRADICTION || message->type == NODE_MESSAGE_ALONE)) {
+        return node_agreement_message(node, peer, message);
+    }
     return STATUS_INVALID;
 }
 
@@ -128,7 +158,6 @@ static void installed(void *context, const struct group_snapshot *snapshot)
     struct node *node = context;
     (void)snapshot;
     node->assembly_next = node->assembly_parts = 0;
-    node->own_part_first = node->own_part_last = 0;
     node->filling = true;
     store_fill_restart(node->store);
 }
@@ -395,7 +424,11 @@ static void fill_step(struct node *node)
     bool done = false;
     uint32_t page = 0;
     enum status status = store_fill_step(node->store, world_image(node->world), FILL_STEP_PAGES, &done, &page);
-    if (status == STATUS_CORRUPT || status == STATUS_IO_ERROR) {
+    if (status == STATUS_IO_ERROR) {
+        node_stand_aside(node, STORE_DISK_FAILED, "the checkpoint cannot be read: %s", status_sentence(status));
+        return;
+    }
+    if (status == STATUS_CORRUPT) {
         char why[120];
         snprintf(why, sizeof why, "page %u of the checkpoint does not verify: the disk is corrupt", (unsigned)page);
         node_become_stranger(node, why);
@@ -458,6 +491,10 @@ static void begin_checkpoint(struct node *node)
         catchup_yield_pin(node->catchup);
         node_log(node, LOG_WARNING, "the page store is full: a checkpoint that was kept for a peer is given up");
     }
+    if (status == STATUS_IO_ERROR) {
+        node_stand_aside(node, STORE_DISK_FAILED, "a superblock could not be written: no checkpoint can be made any more");
+        return;
+    }
     if (status != STATUS_OK && status != STATUS_BUSY) {
         node->checkpoint_retry_ns = node_now_ns(node) + (uint64_t)NODE_CHECKPOINT_RETRY_MS * 1000000u;
     }
@@ -506,25 +543,30 @@ static void scrub_tick(struct node *node)
 
 void node_tick(struct node *node)
 {
-    if (node->restarting || node->disk != STORE_DISK_OK) {
+    if (!takes_part(node)) {
         return;
     }
     group_tick(node->group);
-    peers_tick(node->peers, node_now_ns(node));
-    catchup_tick(node->catchup);
-    if (!node->restarting && node->filling) {
+    if (takes_part(node)) {
+        peers_tick(node->peers, node_now_ns(node));
+        catchup_tick(node->catchup);
+    }
+    if (takes_part(node) && node->filling) {
         fill_step(node);
     }
-    if (!node->restarting && node->leading && !node->filling && !world_hosting(node->world)) {
+    if (takes_part(node) && node->leading && !node->filling && !world_hosting(node->world)) {
         resume_world(node);
     }
-    if (!node->restarting) {
+    if (takes_part(node)) {
         world_tick(node->world);
         node_move_tick(node);
         checkpoint_tick(node);
     }
-    if (!node->restarting) {
+    if (takes_part(node)) {
         scrub_tick(node);
+        node_agreement_tick(node);
+    }
+    if (takes_part(node)) {
         peers_flush(node->peers);
     }
 }
@@ -546,6 +588,7 @@ uint64_t node_deadline_ns(const struct node *node)
     deadline = earlier(deadline, catchup_deadline_ns(node->catchup));
     deadline = earlier(deadline, world_deadline_ns(node->world));
     deadline = earlier(deadline, node_move_deadline_ns(node));
+    deadline = earlier(deadline, node_agreement_deadline_ns(node));
     return earlier(deadline, store_deadline_ns(node->store));
 }
 

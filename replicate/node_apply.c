@@ -27,23 +27,41 @@ static bool part_fits(struct node *node, const struct group_entry *entry)
            (last || entry->bytes == DELTA_PART_BYTES_MAX) && node->assembly_bytes + entry->bytes <= DELTA_BYTES_MAX;
 }
 
+/* A committed epoch that cannot be applied is never skipped: whoever did could host the world from an epoch that everybody has left behind. Read anew from
+ * the disk it may be another; if this life began with reading it, nobody is helped by reading it again. */
+static void give_up_on(struct node *node, const struct group_entry *entry, enum status status)
+{
+    bool read_lately = node_now_ns(node) - node->started_ns < NODE_LIFE_YOUNG_MS * 1000000ull;
+    node_log(node, LOG_ERROR, "part %u of %u of epoch %llu does not apply: %s", (unsigned)entry->part, (unsigned)entry->parts,
+             (unsigned long long)entry->epoch, status_sentence(status));
+    if (status == STATUS_UNKNOWN_VERSION || read_lately) {
+        node_stand_aside(node, status == STATUS_UNKNOWN_VERSION ? STORE_DISK_FOREIGN : STORE_DISK_CORRUPT, "epoch %llu of the log does not apply: %s",
+                         (unsigned long long)entry->epoch, status_sentence(status));
+    } else {
+        node_restart(node, "a committed delta is not the one that comes next: the image is read anew from the disk");
+    }
+}
+
 static void apply_epoch(struct node *node, const struct group_entry *entry)
 {
     enum status status = world_apply_delta(node->world, node->assembly_bytes);
     discard_parts(node);
-    if (status == STATUS_OK) {
-        return;
-    }
-    node_log(node, LOG_ERROR, "epoch %llu does not apply: %s", (unsigned long long)entry->epoch, status_sentence(status));
     switch (status) {
+    case STATUS_OK:
+        node_agreement_applied(node, false);
+        break;
+    case STATUS_REFUSED:
+        node_log(node, LOG_ERROR, "epoch %llu: the host's image has another digest than what the log tells", (unsigned long long)entry->epoch);
+        node_agreement_applied(node, true);
+        break;
     case STATUS_CORRUPT:
-        node_restart(node, "the image after an epoch has another digest than the host's: it is read anew from the disk");
+        node_restart(node, "a page in memory no longer has the hash it was captured with: the image is read anew from the disk");
         break;
     case STATUS_NO_MEMORY:
         node_restart(node, "no frame was left for a page of the world");
         break;
-    default: /* an image that missed an epoch must never be resumed */
-        node_restart(node, "a committed delta is not the one that comes next: the image is read anew from the disk");
+    default:
+        give_up_on(node, entry, status);
         break;
     }
 }
@@ -51,10 +69,8 @@ static void apply_epoch(struct node *node, const struct group_entry *entry)
 static void apply_part(struct node *node, const struct group_entry *entry, const uint8_t *body)
 {
     if (!part_fits(node, entry)) {
-        node_log(node, LOG_ERROR, "part %u of %u of epoch %llu does not fit what came before it", (unsigned)entry->part, (unsigned)entry->parts,
-                 (unsigned long long)entry->epoch);
         discard_parts(node);
-        node_restart(node, "a committed delta is not the one that comes next: the image is read anew from the disk");
+        give_up_on(node, entry, STATUS_INVALID);
         return;
     }
     struct seal_context context = seal_context_delta(entry->world, entry->epoch, entry->part, entry->parts);
@@ -77,41 +93,12 @@ static void note_start(struct node *node)
     group_applied(node->group, &start->raft_index, &start->raft_term, &start->configuration_index, start->members, &start->member_count);
 }
 
-/* An epoch of our own needs no assembly, unless the leadership is lost before its last part is committed. */
-static void own_part_committed(struct node *node, uint64_t index, const struct group_entry *entry)
-{
-    if (entry->part + 1 == entry->parts) {
-        node->own_part_first = node->own_part_last = 0;
-        world_epoch_committed(node->world, entry->epoch);
-        return;
-    }
-    node->own_part_first = entry->part == 0 ? index : node->own_part_first;
-    node->own_part_last = index;
-}
-
-/* The next leader may have the rest of an epoch of ours whose first parts are committed already: it is assembled like any other. */
-static void reassemble_own(struct node *node)
-{
-    uint64_t first = node->own_part_first, last = node->own_part_last;
-    node->own_part_first = node->own_part_last = 0;
-    for (uint64_t index = first; first != 0 && index <= last; index++) {
-        struct group_entry entry;
-        const uint8_t *body;
-        enum status status = group_read(node->group, index, &entry, &body);
-        if (status == STATUS_OK) {
-            apply_part(node, &entry, body);
-        } else if (status != STATUS_NOT_FOUND) {
-            node_restart(node, "a committed part of an epoch cannot be read back from the log");
-            return;
-        }
-    }
-}
-
 static enum status apply(void *context, uint64_t index, uint64_t term, bool own, const struct group_entry *entry, const uint8_t *body)
 {
     struct node *node = context;
+    (void)index;
     (void)term;
-    if (node->filling) {
+    if (node->filling || node->disk != STORE_DISK_OK) {
         return STATUS_BUSY;
     }
     if (node->restarting) {
@@ -128,8 +115,9 @@ static enum status apply(void *context, uint64_t index, uint64_t term, bool own,
         node_log(node, LOG_WARNING, "an entry of an unknown type is ignored");
     } else if (!own) {
         apply_part(node, entry, body);
-    } else {
-        own_part_committed(node, index, entry);
+    } else if (entry->part + 1 == entry->parts) {
+        world_epoch_committed(node->world, entry->epoch);
+        node_agreement_applied(node, false);
     }
     return STATUS_OK;
 }
@@ -138,8 +126,9 @@ static void lead(void *context, uint64_t term)
 {
     struct node *node = context;
     discard_parts(node);
-    node->own_part_first = node->own_part_last = 0;
     node->leading = true;
+    agreement_forget_reports(&node->agreement);
+    node->contradiction.epoch = 0;
     node_log(node, LOG_INFO, "this node leads in term %llu", (unsigned long long)term);
 }
 
@@ -163,10 +152,10 @@ static void lost(void *context)
         node_log(node, LOG_INFO, "this node no longer leads");
     }
     node->leading = false;
+    node->checkpoint_wanted = false; /* the group asks again, when it stands behind whole epochs */
     catchup_stop_serving(node->catchup);
     if (!node->restarting) {
         step_down(node);
-        reassemble_own(node);
     }
     node_move_lost(node);
 }

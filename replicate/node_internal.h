@@ -6,13 +6,14 @@
 #include "consensus/peers.h"
 #include "crypto/identity.h"
 #include "crypto/seal.h"
+#include "replicate/agreement.h"
 #include "replicate/catchup.h"
 #include "replicate/limits.h"
 #include "replicate/node.h"
 #include "replicate/store.h"
 #include "replicate/world.h"
 
-enum { NODE_LAST_WORDS_BYTES = 160, NODE_SCRUB_INTERVAL_MS = 10, NODE_MOVE_DEADLINE_MS = 8000, NODE_MOVE_LAG_ENTRIES = 16, NODE_CHECKPOINT_RETRY_MS = 1000 };
+enum { NODE_LAST_WORDS_BYTES = 160, NODE_SCRUB_INTERVAL_MS = 10, NODE_MOVE_DEADLINE_MS = 8000, NODE_MOVE_LAG_ENTRIES = 16, NODE_CHECKPOINT_RETRY_MS = 1000, NODE_LIFE_YOUNG_MS = 60000 };
 
 /* A planned move, as the node that hosted sees it (table in node_move.c). */
 enum move_state { MOVE_IDLE, MOVE_APPROACHING, MOVE_DRAINING, MOVE_TRANSFERRING, MOVE_AWAY, MOVE_DONE, MOVE_FAILED };
@@ -24,6 +25,11 @@ struct move {
     uint64_t paused_ns;               /* when the world was stopped for the present try */
     uint64_t stopped_ns;              /* how long the world stood still, once DONE */
     char reason[120];
+};
+
+/* A standby to its host: what the log tells gives `digest` here. */
+struct node_contradiction {
+    uint64_t epoch, digest;
 };
 
 struct node {
@@ -50,8 +56,6 @@ struct node {
     uint64_t assembly_epoch;
     uint32_t assembly_parts, assembly_next;
     size_t assembly_bytes;
-    uint64_t own_part_first;          /* index of the first part of an epoch of our own that is committed only in part; 0: none */
-    uint64_t own_part_last;           /* of its last committed part so far */
     struct checkpoint assembly_start; /* only what the group says of it: the last entry before its first part */
 
     bool checkpoint_wanted;
@@ -61,6 +65,11 @@ struct node {
     uint64_t scrub_ns;
 
     struct move move;
+
+    struct agreement agreement;
+    struct node_contradiction contradiction; /* of the host, by us; epoch 0: none */
+    uint32_t contradiction_sent;      /* times */
+    uint64_t contradiction_ns;        /* when it is sent next */
 };
 
 void node_log(const struct node *node, enum log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -68,6 +77,13 @@ void node_restart(struct node *node, const char *why);
 uint64_t node_now_ns(const struct node *node);
 /* Give the disk's incarnation up and start anew as a stranger. */
 void node_become_stranger(struct node *node, const char *why);
+/* Take no part any more until this node is started again, and leave the disk as it is: `format` says why. */
+void node_stand_aside(struct node *node, enum store_disk disk, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* node_agreement.c */
+void node_agreement_tick(struct node *node);
+void node_agreement_applied(struct node *node, bool contradicts);
+MUST_CHECK enum status node_agreement_message(struct node *node, unsigned peer, const struct peers_message *message);
+uint64_t node_agreement_deadline_ns(const struct node *node);
 /* node_apply.c: the group's callbacks. */
 struct group_ops node_group_ops(struct node *node);
 /* node_move.c */

@@ -155,15 +155,17 @@ enum status world_apply_delta(struct world *world, size_t bytes)
     if (delta.epoch != world->epoch + 1) {
         return STATUS_STALE;
     }
+    bool exact = world->committed == 0 || image_digest(world->image) + world_record_hash(&world->committed_record) == world->committed_digest;
+    if (!exact || image_scrub_items(world->image, delta.items, delta.item_bytes) != STATUS_OK) {
+        return STATUS_CORRUPT;
+    }
     status = image_apply(world->image, delta.items, delta.item_bytes);
     if (status != STATUS_OK) {
         return status;
     }
-    take_record(world, &delta.record, delta.epoch, delta.digest);
-    if (image_digest(world->image) + world_record_hash(&delta.record) != delta.digest) {
-        return STATUS_CORRUPT;
-    }
-    return STATUS_OK;
+    uint64_t digest = image_digest(world->image) + world_record_hash(&delta.record);
+    take_record(world, &delta.record, delta.epoch, digest);
+    return digest == delta.digest ? STATUS_OK : STATUS_REFUSED;
 }
 
 enum status world_reset(struct world *world, uint64_t epoch)

@@ -54,8 +54,9 @@ const struct world_record *world_committed_record(const struct world *world);
 MUST_CHECK enum status world_load(struct world *world, const struct world_record *record, uint64_t epoch, uint64_t digest);
 /* A buffer of DELTA_BYTES_MAX to assemble a delta in; free while this node does not host. Borrowed. */
 uint8_t *world_delta_buffer(struct world *world);
-/* Apply a complete plain delta that stands in the delta buffer. CORRUPT: the digest after it differs from what it says (ONE-STORY is broken: do not go on with
- * this image). INVALID, TRUNCATED, UNKNOWN_VERSION: malformed, nothing changed. STALE: not the next epoch. NO_MEMORY. */
+/* Apply a complete plain delta that stands in the delta buffer. REFUSED: it was applied to an image that was exact, and the digest after it is not what
+ * its host says: the host's image was not what the log tells (replicate/agreement). The digest here is this image's. CORRUPT: memory of this node has
+ * flipped, nothing changed. INVALID, TRUNCATED, UNKNOWN_VERSION: malformed, nothing changed. STALE: not the next epoch. NO_MEMORY. */
 MUST_CHECK enum status world_apply_delta(struct world *world, size_t bytes);
 /* The world is gone as of `epoch`: an empty image. If this node hosts, a fresh one is born. STALE: not the next epoch; nothing changed. */
 MUST_CHECK enum status world_reset(struct world *world, uint64_t epoch);

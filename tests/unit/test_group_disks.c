@@ -10,7 +10,6 @@
 #include <cmocka.h>
 
 #include "crypto/random.h"
-#include "include/hash64.h"
 #include "tests/unit/support/group_cluster.h"
 
 static void test_group_power_loss_of_all_keeps_what_was_committed(void **state)
@@ -274,28 +273,6 @@ static void test_group_install_below_what_was_applied_applies_again_from_there(v
     cluster_destroy(cluster);
 }
 
-static void test_group_reads_applied_entries_again_and_no_others(void **state)
-{
-    (void)state;
-    struct cluster *cluster = cluster_elected(3, 28);
-    uint64_t index = 0, later = 0;
-    struct cluster_node *leader = cluster_leader(cluster), *follower = cluster_follower(cluster, leader, 0);
-    assert_int_equal(cluster_submit(leader, 1000, &index), STATUS_OK);
-    assert_true(cluster_until(cluster, cluster_agrees, 1000));
-    struct group_entry entry;
-    const uint8_t *body;
-    for (unsigned i = 0; i < 2; i++) {
-        assert_int_equal(group_read(i == 0 ? leader->group : follower->group, index, &entry, &body), STATUS_OK);
-        assert_int_equal(entry.bytes, 1000);
-        assert_int_equal(entry.check, hash64(entry.epoch, body, 1000));
-    }
-    assert_int_equal(cluster_submit(leader, 1000, &later), STATUS_OK);
-    assert_int_equal(group_read(leader->group, later, &entry, &body), STATUS_NOT_FOUND); /* not committed */
-    assert_int_equal(group_read(leader->group, 1, &entry, &body), STATUS_NOT_FOUND);     /* below the log */
-    assert_int_equal(group_read(leader->group, index - 1, &entry, &body), STATUS_NOT_FOUND); /* the leader's barrier */
-    cluster_destroy(cluster);
-}
-
 static void test_group_install_before_the_disk_has_all_acknowledges_nothing_that_it_lacks(void **state)
 {
     (void)state;
@@ -375,7 +352,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_group_superblock_that_cannot_be_is_invalid),
         cmocka_unit_test(test_group_disk_that_fails_writes_stands_aside),
         cmocka_unit_test(test_group_install_of_what_cannot_be_is_refused),
-        cmocka_unit_test(test_group_reads_applied_entries_again_and_no_others),
         cmocka_unit_test(test_group_install_before_the_disk_has_all_acknowledges_nothing_that_it_lacks),
         cmocka_unit_test(test_group_install_below_what_was_applied_applies_again_from_there),
         cmocka_unit_test(test_group_checkpoint_beyond_what_its_own_log_has_flushed_waits),

@@ -196,7 +196,7 @@ static void settle(struct side *side)
     }
 }
 
-static void apply_entry(struct fixture *fixture, struct side *side, const struct entry *entry)
+static enum status apply_entry(struct fixture *fixture, struct side *side, const struct entry *entry)
 {
     static size_t assembled;
     assembled = entry->header.part == 0 ? 0 : assembled;
@@ -204,9 +204,7 @@ static void apply_entry(struct fixture *fixture, struct side *side, const struct
     uint8_t *to = world_delta_buffer(side->world) + assembled;
     assert_int_equal(seal_open_body(&fixture->keys, &context, entry->header.nonce, entry->body, entry->header.bytes, entry->header.tag, to), STATUS_OK);
     assembled += entry->header.bytes;
-    if (entry->header.part + 1 == entry->header.parts) {
-        assert_int_equal(world_apply_delta(side->world, assembled), STATUS_OK);
-    }
+    return entry->header.part + 1 == entry->header.parts ? world_apply_delta(side->world, assembled) : STATUS_OK;
 }
 
 /* Commit up to `count` submitted entries: the host hears of it, the standby applies. */
@@ -217,7 +215,7 @@ static void commit(struct fixture *fixture, struct side *host, struct side *stan
         if (entry->header.part + 1 == entry->header.parts) {
             world_epoch_committed(host->world, entry->header.epoch);
         }
-        apply_entry(fixture, standby, entry);
+        assert_int_equal(apply_entry(fixture, standby, entry), STATUS_OK);
     }
 }
 
@@ -594,6 +592,67 @@ static void test_world_malformed_delta_changes_nothing(void **state)
     world_check(standby->world);
 }
 
+/* The world writes to a page of its heap, and the epoch is submitted. */
+static const struct entry *one_epoch(struct fixture *fixture, struct side *host, const char *text)
+{
+    assert_true(poke(host, heap_of(host), text, strlen(text)));
+    pass(fixture, RUNNING_DIRTY_AGE_MS);
+    settle(host);
+    assert_int_equal(fixture->log_count, fixture->log_committed + 1);
+    return &fixture->log[fixture->log_committed++];
+}
+
+static uint8_t *heap_frame(struct side *side)
+{
+    return side->fake.frames[(heap_of(side) - ABI_WORLD_BASE) / 4096];
+}
+
+static void test_world_standby_whose_memory_flipped_applies_nothing_to_it(void **state)
+{
+    struct fixture *fixture = *state;
+    struct side *host = &fixture->sides[0], *standby = &fixture->sides[1];
+    born(fixture);
+    assert_int_equal(apply_entry(fixture, standby, one_epoch(fixture, host, "abc")), STATUS_OK);
+    world_epoch_committed(host->world, 2);
+    heap_frame(standby)[100] ^= 1;
+    const struct entry *entry = one_epoch(fixture, host, "abd");
+    assert_int_equal(apply_entry(fixture, standby, entry), STATUS_CORRUPT);
+    assert_int_equal(facts_of(standby).committed, 2);
+    heap_frame(standby)[100] ^= 1;
+    assert_int_equal(apply_entry(fixture, standby, entry), STATUS_OK);
+    world_epoch_committed(host->world, 3);
+    compare_images(host, standby);
+}
+
+static void test_world_host_whose_memory_flipped_is_contradicted_and_the_log_goes_on(void **state)
+{
+    struct fixture *fixture = *state;
+    struct side *host = &fixture->sides[0], *standby = &fixture->sides[1];
+    born(fixture);
+    assert_int_equal(apply_entry(fixture, standby, one_epoch(fixture, host, "abc")), STATUS_OK);
+    world_epoch_committed(host->world, 2);
+    uint32_t page = (uint32_t)((heap_of(host) - ABI_WORLD_BASE) / 4096);
+    assert_int_equal(host->fake.rights[page], PAGE_READ);
+    /* Its shadows are given up, as by much other writing; then a bit of the clean page flips. */
+    for (uint32_t i = 1; i <= SHADOW_PAGES_MAX + 10; i++) {
+        assert_true(poke(host, heap_of(host) + (uint64_t)i * 4096, "x", 1));
+        settle(host);
+        commit(fixture, host, standby, LOG_MAX);
+    }
+    pass(fixture, 1000);
+    settle(host);
+    commit(fixture, host, standby, LOG_MAX);
+    heap_frame(host)[100] ^= 1;
+    const struct entry *entry = one_epoch(fixture, host, "abd");
+    assert_int_equal(apply_entry(fixture, standby, entry), STATUS_REFUSED);
+    world_epoch_committed(host->world, facts_of(host).committed + 1);
+    assert_int_not_equal(facts_of(host).digest, facts_of(standby).digest);
+    assert_int_equal(facts_of(host).committed, facts_of(standby).committed);
+    world_check(standby->world); /* exact for what the log tells */
+    assert_int_equal(apply_entry(fixture, standby, one_epoch(fixture, host, "abe")), STATUS_REFUSED);
+    world_epoch_committed(host->world, facts_of(host).committed + 1);
+}
+
 static void test_world_reset_begins_anew_behind_the_epoch(void **state)
 {
     struct fixture *fixture = *state;
@@ -682,6 +741,8 @@ int main(void)
         TEST(test_world_commit_call_names_the_epoch_that_covers_it),
         TEST(test_world_clock_goes_on_through_a_takeover),
         TEST(test_world_malformed_delta_changes_nothing),
+        TEST(test_world_standby_whose_memory_flipped_applies_nothing_to_it),
+        TEST(test_world_host_whose_memory_flipped_is_contradicted_and_the_log_goes_on),
         TEST(test_world_reset_begins_anew_behind_the_epoch),
         TEST(test_world_reset_asked_for_twice_happens_once),
         TEST(test_world_reset_leaves_what_a_checkpoint_can_keep),
