@@ -38,7 +38,11 @@ enum agreement_verdict agreement_judge(struct agreement *agreement, uint32_t up,
     if (contradicting == 0) {
         return AGREEMENT_NONE; /* who said so is gone */
     }
-    int against = __builtin_popcount(contradicting), with = 1 + __builtin_popcount(up & ~contradicting);
+    unsigned against = 0, with = 1;
+    for (unsigned peer = 1; peer <= MACHINE_PEERS_MAX; peer++) {
+        against += (contradicting & 1u << peer) != 0;
+        with += (up & ~contradicting & 1u << peer) != 0;
+    }
     if (against >= with) {
         return AGREEMENT_HOST_WRONG;
     }
