@@ -4,7 +4,8 @@
 #   make test      all tests: unit, then QEMU
 #   make demo      a narrated proof on a cluster of its own
 #   make           build everything that the sources present allow
-#   make test-unit | test-qemu | test-raft-hunks | lint | clean | distclean | help
+#   make fuzz      each decoder fuzzed for MINUTES=1; FUZZ=NAME: one of them
+#   make test-unit | test-fuzz | test-qemu | test-raft-hunks | lint | clean | distclean | help
 #
 # V=1 shows each command. Everything made stands under build/. A folder's sources are found by wildcard.
 #
@@ -12,8 +13,9 @@
 #   build/world.elf     the world (objects/objects.mk)      build/world/lib*.a   libraries for ring 3
 #   build/eidolon       the host command                    build/host/lib*.a    libraries for Linux
 #   build/asan/tests/   unit test programs                  build/asan/lib*.a    the same under sanitizers
+#   build/fuzz/tests/   fuzz targets                        build/fuzz/lib*.a    the same, instrumented by clang
 #
-# Each of the four folders is a variant: one set of compiler flags. An object is build/VARIANT/PATH.o.
+# Each of the five folders is a variant: one set of compiler flags. An object is build/VARIANT/PATH.o.
 
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
@@ -62,6 +64,7 @@ world_flags = $(freestanding_flags) $(world_code_model) $(call libc_include,worl
 host_flags := -O2 $(debug_flags)
 sanitizers := -fsanitize=address,undefined -fno-sanitize-recover=all
 asan_flags := -O1 $(debug_flags) -fno-omit-frame-pointer $(sanitizers)
+fuzz_flags := $(asan_flags) -fsanitize=fuzzer-no-link
 
 stack_protector := -fstack-protector-strong -mstack-protector-guard=global
 
@@ -70,8 +73,11 @@ own_flags_guest = $(stack_protector) -isystem $(sources_dir)/lwip/src/include -I
 own_flags_world = $(stack_protector)
 own_flags_host := -D_GNU_SOURCE
 own_flags_asan := -D_GNU_SOURCE
+own_flags_fuzz := -D_GNU_SOURCE
 
-variants := guest world host asan
+variants := guest world host asan fuzz
+# The compiler of a variant, where it is not $(CC).
+compiler_fuzz := $(CLANG)
 
 # --- Sources ---------------------------------------------------------------------------------------------
 
@@ -84,6 +90,8 @@ simulator_sources := $(sort $(wildcard cluster-sim/sim_*.c))
 command_sources := $(sort $(filter-out $(simulator_sources),$(wildcard cluster-sim/*.c)))
 test_sources := $(sort $(wildcard tests/unit/test_*.c))
 test_support_sources := $(sort $(wildcard tests/unit/support/*.c))
+fuzz_sources := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+fuzz_support_sources := $(sort $(wildcard tests/fuzz/support/*.c)) $(addprefix tests/unit/support/,fake_machine.c check_failed.c)
 
 # objects_of VARIANT,SOURCES
 objects_of = $(patsubst %,$(build)/$(1)/%.o,$(2))
@@ -117,12 +125,13 @@ headers_guest := $(sodium_headers) $(raft_headers) $(build)/guest/libc.a
 headers_world := $(build)/world/libc.a
 headers_host := $(sodium_headers) $(raft_headers)
 headers_asan := $(headers_host)
+headers_fuzz := $(headers_host)
 
 define variant_rules
 $(build)/$(1)/%.c.o: %.c | $$(headers_$(1))
 	$$(call say,CC,'$$<  ($(1))')
 	@mkdir -p $$(@D)
-	$$(quiet)$$(CC) $$(own_flags) $$($(1)_flags) $$(own_flags_$(1)) $$(flags_$$*.c.o) -MMD -MP -c $$< -o $$@
+	$$(quiet)$$(or $$(compiler_$(1)),$$(CC)) $$(own_flags) $$($(1)_flags) $$(own_flags_$(1)) $$(flags_$$*.c.o) -MMD -MP -c $$< -o $$@
 
 $(build)/$(1)/%.S.o: %.S | $$(headers_$(1))
 	$$(call say,AS,'$$<  ($(1))')
@@ -148,7 +157,7 @@ $(build)/$(1)/third-party/$(2).begun: $(sources_dir)/$(2).stamp
 
 $(patsubst %,$(build)/$(1)/third-party/%.o,$(4)): $(build)/$(1)/third-party/%.o: $(sources_dir)/% $(build)/$(1)/third-party/$(2).begun | $$(headers_$(1))
 	@mkdir -p $$(@D)
-	$$(quiet)$$(CC) $$(call third_party_flags_$(2),$$*) $$($(1)_flags) $$(third_party_flags_$(1)_$(2)) -MMD -MP -c $$< -o $$@
+	$$(quiet)$$(or $$(compiler_$(1)),$$(CC)) $$(call third_party_flags_$(2),$$*) $$($(1)_flags) $$(third_party_flags_$(1)_$(2)) -MMD -MP -c $$< -o $$@
 
 $(call archive_rule,$(build)/$(1)/$(3),$(patsubst %,$(build)/$(1)/third-party/%.o,$(4)))
 endef
@@ -211,7 +220,18 @@ $(test_programs): $(build)/asan/%: $(build)/asan/%.c.o $(test_libraries)
 	$(call say,LD,'$@')
 	$(quiet)$(CC) $(asan_flags) $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lcmocka -o $@
 
-.PHONY: test test-unit test-qemu test-raft-hunks lint run demo clean distclean help all FORCE
+# One program for each decoder. libsodium is the host's: what the fuzzer should see is our code.
+fuzz_programs := $(patsubst %.c,$(build)/fuzz/%,$(fuzz_sources))
+fuzz_libraries := $(addprefix $(build)/fuzz/,libsupport.a libportable.a libraft.a) $(build)/host/libsodium.a
+
+$(eval $(call archive_rule,$(build)/fuzz/libportable.a,$(call objects_of,fuzz,$(portable_sources))))
+$(eval $(call archive_rule,$(build)/fuzz/libsupport.a,$(call objects_of,fuzz,$(fuzz_support_sources))))
+
+$(fuzz_programs): $(build)/fuzz/%: $(build)/fuzz/%.c.o $(fuzz_libraries)
+	$(call say,LD,'$@')
+	$(quiet)$(CLANG) $(fuzz_flags) -fsanitize=fuzzer $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -o $@
+
+.PHONY: test test-unit test-fuzz fuzz test-qemu test-raft-hunks lint run demo clean distclean help all FORCE
 
 # These check the machine each time, then build with all processors unless told otherwise.
 whole_make = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
@@ -223,6 +243,13 @@ test:
 
 test-unit: $(test_programs)
 	@tests/unit/run $(build)/test-results $(test_programs)
+
+test-fuzz: $(fuzz_programs)
+	@tests/fuzz/run runs $(build)/fuzz-results $(fuzz_programs)
+
+# New inputs that reach more are kept in build/fuzz-results/NAME/corpus and are where the next `make fuzz` begins.
+fuzz: $(if $(FUZZ),$(build)/fuzz/tests/fuzz/fuzz_$(FUZZ),$(fuzz_programs))
+	@tests/fuzz/run minutes=$(or $(MINUTES),1) $(build)/fuzz-results $^
 
 # Takes each change of the raft library's patch out again and expects the tests of that change to fail. Not part of `test`.
 raft_patch_programs := $(filter $(build)/asan/tests/unit/test_raft_patch_%,$(test_programs))
@@ -264,7 +291,7 @@ lint: $(headers_host)
 	done
 
 clean:
-	rm -rf $(build)/guest $(build)/world $(build)/host $(build)/asan $(build)/include $(build)/test-results
+	rm -rf $(build)/guest $(build)/world $(build)/host $(build)/asan $(build)/fuzz $(build)/include $(build)/test-results $(build)/fuzz-results
 	rm -rf $(build)/raft-hunks
 	rm -f $(build)/*.elf $(build)/*.map $(build)/eidolon $(build)/eidolon-sim
 
@@ -272,6 +299,6 @@ distclean:
 	rm -rf $(build)
 
 help:
-	@sed -n '3,17s/^# \{0,1\}//p' Makefile
+	@sed -n '3,18s/^# \{0,1\}//p' Makefile
 
 -include $(shell find $(foreach variant,$(variants),$(build)/$(variant)) -name '*.d' -not -path '*/picolibc-build/*' 2>/dev/null)

@@ -99,7 +99,8 @@ static bool superblock_usable(const struct disk_superblock *superblock)
     if (superblock->joining != 0) {
         return true;
     }
-    return superblock->raft_index > 0 && superblock->raft_term > 0 && superblock->configuration_index > 0 &&
+    return superblock->raft_index > 0 && superblock->raft_index <= GROUP_NUMBER_MAX && superblock->raft_term > 0 &&
+           superblock->raft_term <= GROUP_NUMBER_MAX && superblock->configuration_index > 0 &&
            superblock->configuration_index <= superblock->raft_index && members_valid(superblock->members, superblock->member_count);
 }
 

@@ -109,7 +109,8 @@ MUST_CHECK enum status group_start(struct group *group, const struct disk_superb
 void group_tick(struct group *group);               /* due timers, completions that were delivered, applying in bounded steps */
 uint64_t group_deadline_ns(const struct group *group); /* when group_tick is due next; 0: at once */
 void group_own_hello(struct group *group, unsigned peer, struct peers_hello *hello);
-/* OK, or REFUSED with a reason: the peer shows an older disk than we have evidence of, its id was removed, or we have not started yet. Both lanes. */
+/* OK, or REFUSED with a reason: the peer shows an older disk than we have evidence of, its id was removed, its numbers cannot be, or we have not started
+ * yet. Both lanes. */
 MUST_CHECK enum status group_accept_hello(struct group *group, unsigned peer, const struct peers_hello *hello, enum peers_reason *reason);
 void group_peer_up(struct group *group, unsigned peer, const struct peers_hello *hello);   /* lane 0 */
 void group_peer_down(struct group *group, unsigned peer);                                  /* lane 0 */

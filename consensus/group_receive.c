@@ -30,6 +30,11 @@ enum status group_accept_hello(struct group *group, unsigned peer, const struct 
         *reason = PEERS_REASON_NOT_NOW;
         return STATUS_REFUSED;
     }
+    if (hello->boot_number > GROUP_NUMBER_MAX || hello->term > GROUP_NUMBER_MAX || hello->last_index > GROUP_NUMBER_MAX ||
+        hello->last_term > GROUP_NUMBER_MAX) {
+        *reason = PEERS_REASON_NOT_NOW;
+        return STATUS_REFUSED;
+    }
     const struct disk_evidence *evidence = vote_evidence(group->vote, hello->raft_id);
     if (evidence != NULL && (hello->boot_number < evidence->boot_number || hello->last_index < evidence->match_index)) {
         group_say(group, LOG_WARNING, "node %u shows boot %llu and entry %llu, but there is evidence of boot %llu and entry %llu: its disk is not what it was",

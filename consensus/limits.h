@@ -41,7 +41,8 @@ enum {
     RAFT_HEAP_BYTES_MAX = 8 << 20,
     /* After this a leader believes that a follower's snapshot is lost; what is on its way is announced again. */
     GROUP_INSTALL_TIMEOUT_MS = 5000,
-    /* Terms and indexes of peers above this are not believed: nothing counts that far. */
+    /* Terms, indexes, sequences and boot numbers above this are believed neither of a peer nor of a disk, whatever their checksum says: nothing
+     * counts that far, and above it sums could overflow. */
     GROUP_NUMBER_BITS = 56,
 
     /* Peers. What may wait for a link with room, for each peer and lane: three of the largest messages and many small ones. */
@@ -59,6 +60,8 @@ enum {
     /* How often a queue that found no room on its link looks again. */
     PEERS_RETRY_US = 1000,
 };
+
+#define GROUP_NUMBER_MAX ((1ull << GROUP_NUMBER_BITS) - 1)
 
 static_assert((int)LOG_RESERVE_BYTES * 4 <= (int)LOG_REGION_BYTES_MIN, "the reserve leaves most of the region");
 static_assert((int)ENTRY_BODY_BYTES_MAX + 2 * (int)MACHINE_BLOCK_BYTES <= (int)LOG_BATCH_BYTES_MAX, "an entry fits one write");

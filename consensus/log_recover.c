@@ -38,7 +38,8 @@ bool log_record_valid(const uint8_t *at, uint64_t left, struct log_record *out)
     }
     memcpy(out, at, sizeof *out);
     return out->magic == LOG_RECORD_MAGIC && out->checksum == log_record_checksum(out) && out->body_bytes <= ENTRY_BODY_BYTES_MAX &&
-           log_record_bytes_of(out->body_bytes) <= left && out->type >= LOG_COMMAND && out->type <= LOG_CHANGE && out->term > 0 && out->index > 0 &&
+           log_record_bytes_of(out->body_bytes) <= left && out->type >= LOG_COMMAND && out->type <= LOG_CHANGE && out->term > 0 &&
+           out->term <= GROUP_NUMBER_MAX && out->index > 0 && out->index <= GROUP_NUMBER_MAX &&
            out->body_check == hash64(out->index, at + sizeof *out, out->body_bytes);
 }
 
@@ -267,6 +268,10 @@ enum status log_open(struct log *log, uint64_t offset, uint64_t bytes, uint64_t 
     enum status status = find_batches(&recovery);
     if (status != STATUS_OK) {
         return status;
+    }
+    if (recovery.sequence_max > GROUP_NUMBER_MAX) {
+        snprintf(reason, 200, "log batch %llu: a sequence that cannot be", (unsigned long long)recovery.sequence_max);
+        return STATUS_CORRUPT;
     }
     sort_found(recovery.found, recovery.count);
     uint32_t first = NONE, tip = NONE;

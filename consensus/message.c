@@ -5,9 +5,6 @@
 #include "consensus/log.h"
 #include "include/check.h"
 
-/* Nothing counts that far; above it sums could overflow. */
-#define NUMBER_MAX ((1ull << GROUP_NUMBER_BITS) - 1)
-
 static size_t fixed_bytes_of(unsigned type)
 {
     switch (type) {
@@ -36,12 +33,12 @@ static bool id_valid(uint64_t raft_id)
 
 static bool position_valid(uint64_t index, uint64_t term)
 {
-    return index <= NUMBER_MAX && term <= NUMBER_MAX && (index == 0) == (term == 0);
+    return index <= GROUP_NUMBER_MAX && term <= GROUP_NUMBER_MAX && (index == 0) == (term == 0);
 }
 
 static bool group_entry_valid(const struct group_entry *entry, uint32_t body_bytes)
 {
-    if (entry->reserved != 0 || entry->bytes != body_bytes || entry->epoch > NUMBER_MAX) {
+    if (entry->reserved != 0 || entry->bytes != body_bytes || entry->epoch > GROUP_NUMBER_MAX) {
         return false;
     }
     if (entry->type == GROUP_ENTRY_RESET) {
@@ -72,7 +69,8 @@ static bool append_valid(struct message *message, const uint8_t *rest, size_t re
 {
     const struct message_append *append = &message->append;
     if (append->count > APPEND_ENTRIES_MAX || rest_bytes != append->count * sizeof(struct message_entry) || append->reserved != 0 ||
-        append->commit > NUMBER_MAX || !position_valid(append->previous_index, append->previous_term) || append->previous_term > append->front.term) {
+        append->commit > GROUP_NUMBER_MAX || !position_valid(append->previous_index, append->previous_term) ||
+        append->previous_term > append->front.term) {
         return false;
     }
     memcpy(message->entries, rest, rest_bytes);
@@ -93,8 +91,8 @@ static bool fields_valid(const struct message *message)
     switch (message->type) {
     case MESSAGE_APPEND_RESULT: {
         const struct message_append_result *result = &message->append_result;
-        return result->rejected <= NUMBER_MAX && result->last_index <= NUMBER_MAX && (result->rejected == 0 || result->last_index < result->rejected) &&
-               result->reserved == 0;
+        return result->rejected <= GROUP_NUMBER_MAX && result->last_index <= GROUP_NUMBER_MAX &&
+               (result->rejected == 0 || result->last_index < result->rejected) && result->reserved == 0;
     }
     case MESSAGE_VOTE: {
         static const uint8_t zero[sizeof message->vote.reserved];
@@ -123,7 +121,7 @@ enum status message_decode(uint8_t type, const uint8_t *header, size_t header_by
     }
     out->type = (enum message_type)type;
     memcpy(&out->append, header, fixed);
-    if (!id_valid(out->front.from) || !id_valid(out->front.to) || out->front.term == 0 || out->front.term > NUMBER_MAX) {
+    if (!id_valid(out->front.from) || !id_valid(out->front.to) || out->front.term == 0 || out->front.term > GROUP_NUMBER_MAX) {
         return STATUS_INVALID;
     }
     bool valid = type == MESSAGE_APPEND ? append_valid(out, header + fixed, header_bytes - fixed, body_bytes)

@@ -12,4 +12,4 @@ $(raft_headers): $(sources_dir)/raft.stamp
 	@mkdir -p $(generated_include)
 	@sed 's/@enable_v0@/no/' $(sources_dir)/raft/include/raft.h.in >$@
 
-$(foreach variant,guest host asan,$(eval $(call third_party_library,$(variant),raft,libraft.a,$(raft_files))))
+$(foreach variant,guest host asan fuzz,$(eval $(call third_party_library,$(variant),raft,libraft.a,$(raft_files))))

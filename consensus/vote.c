@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "consensus/limits.h"
 #include "crypto/seal.h"
 #include "include/check.h"
 
@@ -86,6 +87,9 @@ enum status vote_open(struct vote *vote, const uint8_t cluster_id[16], uint64_t 
         }
         if (status != STATUS_OK) {
             return status;
+        }
+        if (found.sequence > GROUP_NUMBER_MAX || found.term > GROUP_NUMBER_MAX || found.boot_number > GROUP_NUMBER_MAX) {
+            return STATUS_CORRUPT; /* the other slot may be older than what was promised */
         }
         sequence_max = found.sequence > sequence_max ? found.sequence : sequence_max;
         if (found.raft_id == raft_id && found.sequence > best.sequence) {

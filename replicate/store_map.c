@@ -98,7 +98,8 @@ static enum status load_record(struct store *store, const struct disk_superblock
         return STATUS_OK;
     }
     struct seal_context context = seal_context_world_record(STORE_WORLD);
-    enum status status = claim_slot(store, superblock->world_record.slot) ? STATUS_OK : STATUS_INVALID;
+    bool claimed = claim_slot(store, superblock->world_record.slot);
+    enum status status = claimed ? STATUS_OK : STATUS_INVALID;
     if (status == STATUS_OK) {
         status = read_block(store, &superblock->world_record, &context);
     }
@@ -106,6 +107,9 @@ static enum status load_record(struct store *store, const struct disk_superblock
     if (status == STATUS_OK) {
         memcpy(&record, store->scratch, sizeof record);
         status = world_record_check(&record, (uint64_t)store->pages_max * STORE_BLOCK_BYTES);
+    }
+    if (status != STATUS_OK && claimed) {
+        slot_unmark(store, superblock->world_record.slot, SLOT_CURRENT);
     }
     if (status == STATUS_UNKNOWN_VERSION) {
         snprintf(reason, 200, "the world on this disk has record version %u and ABI version %u; this build knows %u and %u",

@@ -105,6 +105,26 @@ static void test_group_removed_is_believed_only_of_a_term_that_is_not_older(void
     cluster_destroy(cluster);
 }
 
+static void test_group_hello_of_numbers_that_cannot_be_is_refused(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 23);
+    struct cluster_node *leader = cluster_leader(cluster), *follower = cluster_follower(cluster, leader, 0);
+    const uint64_t too_much = GROUP_NUMBER_MAX + 1;
+    for (unsigned field = 0; field < 4; field++) {
+        struct peers_hello hello = {.raft_id = cluster_facts(follower).raft_id,
+                                    .boot_number = field == 0 ? too_much : 100,
+                                    .term = field == 1 ? too_much : 100,
+                                    .last_index = field == 2 ? too_much : 100,
+                                    .last_term = field == 3 ? too_much : 100};
+        enum peers_reason reason = PEERS_REASON_NONE;
+        assert_int_equal(group_accept_hello(leader->group, follower->number, &hello, &reason), STATUS_REFUSED);
+        assert_int_equal(reason, PEERS_REASON_NOT_NOW);
+    }
+    assert_true(cluster_heals(cluster));
+    cluster_destroy(cluster);
+}
+
 static uint64_t near(uint64_t *random, uint64_t value, uint32_t below, uint32_t above)
 {
     uint64_t sum = value + test_random_below(random, below + above + 1);
@@ -213,6 +233,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_group_body_that_does_not_verify_is_corrupt),
         cmocka_unit_test(test_group_messages_that_cannot_be_are_invalid_or_dropped),
         cmocka_unit_test(test_group_removed_is_believed_only_of_a_term_that_is_not_older),
+        cmocka_unit_test(test_group_hello_of_numbers_that_cannot_be_is_refused),
         cmocka_unit_test(test_group_rogue_with_a_valid_key_aborts_nobody),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);

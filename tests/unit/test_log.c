@@ -288,6 +288,39 @@ static void test_log_bad_record_that_was_flushed_is_corrupt(void **state)
     }
 }
 
+/* Whoever can write to a disk can make a right checksum: a sequence without successor would have the next batches forgotten. */
+static void test_log_batch_of_a_sequence_that_cannot_be_is_corrupt(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_make(25);
+    struct log_batch forged = {.magic = LOG_BATCH_MAGIC,
+                               .version = LOG_VERSION,
+                               .bytes = LOG_BLOCK,
+                               .raft_id = raft_id,
+                               .sequence = UINT64_MAX,
+                               .live = 1,
+                               .before = 1,
+                               .used = sizeof forged};
+    forged.checksum = log_batch_checksum(&forged);
+    memcpy(bench->fake.disk.current + REGION_OFFSET + 8 * LOG_BLOCK, &forged, sizeof forged);
+    memcpy(bench->fake.disk.durable + REGION_OFFSET + 8 * LOG_BLOCK, &forged, sizeof forged);
+    assert_int_equal(restart(bench), STATUS_CORRUPT);
+    assert_non_null(strstr(bench->reason, "sequence"));
+    bench_free(bench);
+}
+
+/* ... and a term without successor would have the library count from 0 again. */
+static void test_log_record_of_a_term_that_cannot_be_is_corrupt(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_make(26);
+    append_many(bench, 2, 1, GROUP_NUMBER_MAX + 1, 100);
+    settle(bench);
+    assert_int_equal(restart(bench), STATUS_CORRUPT);
+    assert_non_null(strstr(bench->reason, "bad record"));
+    bench_free(bench);
+}
+
 static void test_log_bad_record_below_the_checkpoint_is_no_matter(void **state)
 {
     (void)state;
@@ -666,6 +699,8 @@ int main(void)
         cmocka_unit_test(test_log_torn_tail_is_cut_and_what_was_flushed_stays),
         cmocka_unit_test(test_log_sequence_is_not_reused_after_a_torn_tail),
         cmocka_unit_test(test_log_bad_record_that_was_flushed_is_corrupt),
+        cmocka_unit_test(test_log_batch_of_a_sequence_that_cannot_be_is_corrupt),
+        cmocka_unit_test(test_log_record_of_a_term_that_cannot_be_is_corrupt),
         cmocka_unit_test(test_log_bad_record_below_the_checkpoint_is_no_matter),
         cmocka_unit_test(test_log_entry_that_went_bad_is_not_given_out),
         cmocka_unit_test(test_log_of_another_incarnation_is_none),

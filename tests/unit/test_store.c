@@ -429,6 +429,7 @@ static void test_open_with_flipped_map_node_is_corrupt(void **state)
         bench_reboot(bench);
         assert_int_equal(bench->disk, STORE_DISK_CORRUPT);
         assert_non_null(strstr(bench->reason, "slot"));
+        store_check(bench->store); /* no slot is taken for nothing */
         fake_disk_flip(&bench->fake, offset, 1);
     }
     bench_reboot(bench);

@@ -8,8 +8,10 @@
 
 #include <cmocka.h>
 
+#include "consensus/limits.h"
 #include "consensus/vote.h"
 #include "crypto/random.h"
+#include "crypto/seal.h"
 #include "tests/unit/support/fake_machine.h"
 
 enum { DISK = 1 << 20, SLOT_A = 2 * DISK_BLOCK_BYTES, SLOT_B = 3 * DISK_BLOCK_BYTES };
@@ -116,6 +118,25 @@ static void test_vote_both_slots_bad_is_corrupt(void **state)
     fake_disk_flip(&bench.fake, SLOT_B + 40, 2);
     assert_int_equal(restart_as(&bench, self), STATUS_CORRUPT);
     fake_machine_destroy(&bench.fake);
+}
+
+/* Whoever can write to a disk can make a right checksum: a term that has no successor must not start a node. */
+static void test_vote_of_numbers_that_cannot_be_is_corrupt(void **state)
+{
+    (void)state;
+    for (unsigned field = 0; field < 3; field++) {
+        struct bench bench;
+        make(&bench, 9);
+        struct disk_vote forged = {.sequence = field == 0 ? UINT64_MAX : 1,
+                                   .raft_id = self,
+                                   .term = field == 1 ? UINT64_MAX : 1,
+                                   .boot_number = field == 2 ? GROUP_NUMBER_MAX + 1 : GROUP_NUMBER_MAX};
+        memcpy(forged.cluster_id, cluster_id, sizeof forged.cluster_id);
+        seal_vote(&forged);
+        memcpy(bench.fake.disk.current + SLOT_A, &forged, sizeof forged);
+        assert_int_equal(vote_open(bench.vote, cluster_id, self, &bench.fresh), STATUS_CORRUPT);
+        fake_machine_destroy(&bench.fake);
+    }
 }
 
 static void test_vote_of_another_incarnation_is_fresh_and_of_another_cluster_foreign(void **state)
@@ -241,6 +262,7 @@ int main(void)
         cmocka_unit_test(test_vote_changed_during_a_write_is_not_yet_durable),
         cmocka_unit_test(test_vote_one_bad_slot_forgets_nothing),
         cmocka_unit_test(test_vote_both_slots_bad_is_corrupt),
+        cmocka_unit_test(test_vote_of_numbers_that_cannot_be_is_corrupt),
         cmocka_unit_test(test_vote_of_another_incarnation_is_fresh_and_of_another_cluster_foreign),
         cmocka_unit_test(test_vote_power_cuts_at_random_never_forget_what_was_durable),
         cmocka_unit_test(test_vote_evidence_grows_is_kept_and_makes_room),
