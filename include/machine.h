@@ -25,6 +25,10 @@ enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };
 /* What the world may do with a page. Never both to write and to execute. */
 enum page_rights { PAGE_NONE, PAGE_READ, PAGE_WRITE, PAGE_EXECUTE };
 
+/* What the processor's own work costs, for the management command `probe`: a write to a page table entry, a TLB flush, entering ring 3 and coming back by
+ * a page fault. */
+enum machine_probe { MACHINE_PROBE_ENTRY, MACHINE_PROBE_FLUSH, MACHINE_PROBE_FAULT };
+
 enum block_operation { BLOCK_WRITE, BLOCK_FLUSH };
 
 /* An asynchronous request to the node's disk. The struct and its buffer are the caller's and must live, unchanged, until
@@ -96,6 +100,9 @@ struct machine {
     /* The ELF image of the fresh world that this build carries. */
     const void *world_elf;
     size_t world_elf_bytes;
+
+    /* Do `what` `count` times, for the caller to measure; nothing else changes. NULL: this machine has no such processor. */
+    void (*probe)(void *context, enum machine_probe what, uint32_t count);
 
     /* Start this node anew, as after a power cut: its memory is gone, its disk stays. Does not return into the caller's event (the
      * simulator discards the node at the end of the present event). `why` is logged and shown by the next boot as last words. */

@@ -11,7 +11,15 @@
  *                 not host answers `error NOT_LEADER ... reason host is node K`.
  *   reset         a fresh world in place of a stopped one (host only; `error REFUSED` if the world is not stopped)
  *   ping TEXT     `pong TEXT`
- *   metrics       `metric NAME VALUE` lines (counters, ns); names are stable within a version
+ *   metrics       `metric NAME VALUE` lines (counters, ns) and `histogram` lines (below); names are stable within a version
+ *   probe NAME COUNT
+ *                 begin to measure what this machine can do at best, COUNT samples (1..100000), in bounded steps of the event loop; NAME is one of
+ *                 entry, flush, fault (processor), copy, compare, hash, seal (a page), memcpy, memcmp (the library's), clock (reading it),
+ *                 echo (round trip to a peer), write (4 KiB and a flush), gap (between two rounds of the loop: how long this node was held up).
+ *                 Nothing is measured unless asked for. `error BUSY` while one is under way.
+ *   probe         a line `probe NAME state running|done|failed batch N`, then its histogram; a sample is `batch` operations
+ *
+ * histogram NAME count N sum_ns N max_ns N buckets B:N B:N ...      durations; empty buckets are left out; numbers as in include/histogram.h
  *
  * Lines of `status`, each once unless said otherwise:
  *   version 1

@@ -8,6 +8,7 @@
 #include "kernel/limits.h"
 #include "kernel/log.h"
 #include "kernel/memory.h"
+#include "kernel/probe.h"
 #include "kernel/random.h"
 #include "kernel/world_memory.h"
 
@@ -147,6 +148,7 @@ const struct machine *machine_init(void)
         .page_remove = world_memory_page_remove,
         .page_protect = world_memory_page_protect,
         .pages_flush = world_memory_pages_flush,
+        .probe = probe_run,
         .restart = restart,
         .reserve = reserve,
     };

@@ -114,6 +114,7 @@ static void peer_down(void *context, unsigned peer, unsigned lane)
 {
     struct node *node = context;
     if (lane == PEERS_LANE_RAFT) {
+        node_probe_peer_down(node, peer);
         group_peer_down(node->group, peer);
     } else {
         catchup_down(node->catchup, peer);
@@ -142,6 +143,11 @@ static enum status peer_message(void *context, unsigned peer, unsigned lane, con
     }
     if (lane == PEERS_LANE_RAFT && (message->type == NODE_MESSAGE_CONTRADICTION || message->type == NODE_MESSAGE_ALONE)) {
         return node_agreement_message(node, peer, message);
+    }
+    if (lane == PEERS_LANE_RAFT && (message->type == NODE_MESSAGE_PROBE || message->type == NODE_MESSAGE_PROBE_ANSWER) &&
+        message->header_bytes == NODE_PROBE_NUMBER_BYTES && message->body_bytes == 0) {
+        (message->type == NODE_MESSAGE_PROBE ? node_probe_answer : node_probe_answered)(node, peer, message->header);
+        return STATUS_OK;
     }
     return STATUS_INVALID;
 }
@@ -290,6 +296,9 @@ static enum status create_parts(struct node *node)
         .ops = {.context = node, .submit = submit, .room = room, .describe = describe, .move = move, .before_change = before_change},
     };
     status = world_create(&node->world, &world_config);
+    if (status == STATUS_OK) {
+        status = node_probe_create(node);
+    }
     if (status != STATUS_OK) {
         return status;
     }
@@ -567,6 +576,7 @@ void node_tick(struct node *node)
         node_agreement_tick(node);
     }
     if (takes_part(node)) {
+        node_probe_tick(node);
         peers_flush(node->peers);
     }
 }
@@ -589,6 +599,7 @@ uint64_t node_deadline_ns(const struct node *node)
     deadline = earlier(deadline, world_deadline_ns(node->world));
     deadline = earlier(deadline, node_move_deadline_ns(node));
     deadline = earlier(deadline, node_agreement_deadline_ns(node));
+    deadline = earlier(deadline, node_probe_deadline_ns(node));
     return earlier(deadline, store_deadline_ns(node->store));
 }
 

@@ -13,8 +13,8 @@
 #include "replicate/store.h"
 #include "replicate/world.h"
 
-enum { NODE_LAST_WORDS_BYTES = 160, NODE_SCRUB_INTERVAL_MS = 10, NODE_MOVE_DEADLINE_MS = 8000, NODE_MOVE_LAG_ENTRIES = 16, NODE_CHECKPOINT_RETRY_MS = 1000,
-       NODE_LIFE_YOUNG_MS = 60000 };
+enum { NODE_PROBE_NUMBER_BYTES = 8, NODE_LAST_WORDS_BYTES = 160, NODE_SCRUB_INTERVAL_MS = 10, NODE_MOVE_DEADLINE_MS = 8000, NODE_MOVE_LAG_ENTRIES = 16,
+       NODE_CHECKPOINT_RETRY_MS = 1000, NODE_LIFE_YOUNG_MS = 60000 };
 
 /* A planned move, as the node that hosted sees it (table in node_move.c). */
 enum move_state { MOVE_IDLE, MOVE_APPROACHING, MOVE_DRAINING, MOVE_TRANSFERRING, MOVE_AWAY, MOVE_DONE, MOVE_FAILED };
@@ -31,6 +31,39 @@ struct move {
 /* A standby to its host: what the log tells gives `digest` here. */
 struct node_contradiction {
     uint64_t epoch, digest;
+};
+
+/* The measurement that the management port asked for (node_probe.c). */
+enum probe_kind {
+    PROBE_ENTRY,
+    PROBE_FLUSH,
+    PROBE_FAULT,
+    PROBE_COPY,
+    PROBE_COMPARE,
+    PROBE_HASH,
+    PROBE_SEAL,
+    PROBE_MEMCPY,
+    PROBE_MEMCMP,
+    PROBE_CLOCK,
+    PROBE_ECHO,
+    PROBE_WRITE,
+    PROBE_GAP,
+    PROBE_KINDS,
+};
+enum probe_state { PROBE_NONE, PROBE_RUNNING, PROBE_DONE, PROBE_FAILED };
+
+struct probe {
+    enum probe_state state;
+    enum probe_kind kind;
+    uint32_t samples;                 /* wanted */
+    uint64_t number;                  /* of the echo under way; 0: none */
+    unsigned peer;
+    bool busy;                        /* a request is under way at the disk */
+    uint64_t began_ns;
+    uint64_t checksum;                /* so that no compiler leaves the work out */
+    struct histogram times;
+    struct block_request request;
+    uint8_t *pages;                   /* PROBE_PAGES; reserved at creation */
 };
 
 struct node {
@@ -66,6 +99,7 @@ struct node {
     uint64_t scrub_ns;
 
     struct move move;
+    struct probe probe;
 
     struct agreement agreement;
     struct node_contradiction contradiction; /* of the host, by us; epoch 0: none */
@@ -93,5 +127,17 @@ void node_move_tick(struct node *node);
 void node_move_lost(struct node *node);
 void node_move_resumed(struct node *node, unsigned peer);
 uint64_t node_move_deadline_ns(const struct node *node);
+/* node_probe.c */
+MUST_CHECK enum status node_probe_create(struct node *node);
+/* UNSUPPORTED: this machine cannot measure that. NOT_FOUND: no such probe. INVALID: the number of samples. BUSY: one is under way. */
+MUST_CHECK enum status node_probe_begin(struct node *node, const char *name, uint64_t samples);
+void node_probe_tick(struct node *node);
+uint64_t node_probe_deadline_ns(const struct node *node);
+void node_probe_peer_down(struct node *node, unsigned peer);
+/* A peer asks for its number back. */
+void node_probe_answer(struct node *node, unsigned peer, const uint8_t *number);
+void node_probe_answered(struct node *node, unsigned peer, const uint8_t *number);
+const char *node_probe_name(enum probe_kind kind);
+uint32_t node_probe_batch(enum probe_kind kind);
 
 #endif

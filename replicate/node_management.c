@@ -153,6 +153,67 @@ static void command_status(struct node *node, const struct answer *answer)
     say(answer, "ok");
 }
 
+static void say_histogram(const struct answer *answer, const char *name, const struct histogram *histogram)
+{
+    enum { FRONT_BYTES = 128, BUCKET_BYTES = 16 };
+    char line[FRONT_BYTES + HISTOGRAM_BUCKETS * BUCKET_BYTES];
+    int length = snprintf(line, FRONT_BYTES, "histogram %s count %llu sum_ns %llu max_ns %llu buckets", name, (ull)histogram->count,
+                          (ull)histogram->sum_ns, (ull)histogram->max_ns);
+    char *at = line + length;
+    for (unsigned bucket = 0; bucket < HISTOGRAM_BUCKETS; bucket++) {
+        if (histogram->buckets[bucket] != 0) {
+            at += snprintf(at, BUCKET_BYTES, " %u:%lu", bucket, (unsigned long)histogram->buckets[bucket]);
+        }
+    }
+    answer->line(answer->context, line);
+}
+
+static const char *probe_word(enum probe_state state)
+{
+    switch (state) {
+    case PROBE_NONE:
+        return "none";
+    case PROBE_RUNNING:
+        return "running";
+    case PROBE_DONE:
+        return "done";
+    case PROBE_FAILED:
+        return "failed";
+    }
+    return "failed";
+}
+
+static void command_probe(struct node *node, const struct answer *answer)
+{
+    const struct probe *probe = &node->probe;
+    if (probe->state == PROBE_NONE) {
+        fail(answer, STATUS_EMPTY, "nothing was measured since this node started");
+        return;
+    }
+    const char *name = node_probe_name(probe->kind);
+    say(answer, "probe %s state %s batch %lu", name, probe_word(probe->state), (unsigned long)node_probe_batch(probe->kind));
+    say_histogram(answer, name, &probe->times);
+    say(answer, "ok");
+}
+
+static void command_probe_begin(struct node *node, const struct answer *answer, char *arguments)
+{
+    char *count = strchr(arguments, ' ');
+    if (count == NULL || count[1] < '0' || count[1] > '9') {
+        fail(answer, STATUS_INVALID, "probe takes a name and a number of samples");
+        return;
+    }
+    *count++ = '\0';
+    char *end;
+    unsigned long samples = strtoul(count, &end, 10);
+    enum status status = *end == '\0' ? node_probe_begin(node, arguments, samples) : STATUS_INVALID;
+    if (status == STATUS_OK) {
+        say(answer, "ok");
+    } else {
+        fail(answer, status, "entry, flush, fault, copy, compare, hash, seal, memcpy, memcmp, clock, echo, write or gap, and 1 to 100000 samples");
+    }
+}
+
 static void command_metrics(struct node *node, const struct answer *answer)
 {
     struct world_facts world;
@@ -160,6 +221,7 @@ static void command_metrics(struct node *node, const struct answer *answer)
     say(answer, "metric world_freezes %llu", (ull)world.freezes);
     say(answer, "metric world_freeze_pages %llu", (ull)world.freeze_pages);
     say(answer, "metric world_delta_bytes %llu", (ull)world.delta_bytes);
+    say(answer, "metric world_write_faults %llu", (ull)world.write_faults);
     say(answer, "metric world_undone_epochs %llu", (ull)world.undone_epochs);
     say(answer, "metric world_frames_in %llu", (ull)world.frames_in);
     say(answer, "metric world_frames_dropped %llu", (ull)world.frames_dropped);
@@ -177,6 +239,12 @@ static void command_metrics(struct node *node, const struct answer *answer)
         say(answer, "metric peers_links_silent %llu", (ull)peers.links_silent);
         say(answer, "metric peers_hellos_refused %llu", (ull)peers.hellos_refused);
     }
+    const struct world_times *times = world_times(node->world);
+    say_histogram(answer, "world_freeze", &times->freeze);
+    say_histogram(answer, "world_capture", &times->capture);
+    say_histogram(answer, "world_seal", &times->seal);
+    say_histogram(answer, "world_commit", &times->commit);
+    say_histogram(answer, "world_apply", &times->apply);
     say(answer, "ok");
 }
 
@@ -269,6 +337,10 @@ void node_management_line(struct node *node, const char *line, size_t bytes, nod
         command_status(node, &answer);
     } else if (strcmp(text, "metrics") == 0) {
         command_metrics(node, &answer);
+    } else if (strcmp(text, "probe") == 0) {
+        command_probe(node, &answer);
+    } else if (strncmp(text, "probe ", 6) == 0 && part) {
+        command_probe_begin(node, &answer, text + 6);
     } else if (strncmp(text, "ping ", 5) == 0) {
         say(&answer, "pong %s", text + 5);
         say(&answer, "ok");
@@ -277,6 +349,6 @@ void node_management_line(struct node *node, const char *line, size_t bytes, nod
     } else if (strcmp(text, "reset") == 0 && part) {
         command_reset(node, &answer);
     } else {
-        fail(&answer, STATUS_INVALID, "there is no such command here: status, metrics, ping TEXT, move N, reset");
+        fail(&answer, STATUS_INVALID, "there is no such command here: status, metrics, probe [NAME COUNT], ping TEXT, move N, reset");
     }
 }

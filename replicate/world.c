@@ -144,6 +144,7 @@ uint8_t *world_delta_buffer(struct world *world)
 enum status world_apply_delta(struct world *world, size_t bytes)
 {
     CHECK(!world->hosting);
+    uint64_t began_ns = world->machine->now_ns(world->machine->context);
     struct delta delta;
     enum status status = delta_decode(world->delta_buffer, bytes, world->boot->world_memory_bytes, &delta);
     if (status != STATUS_OK) {
@@ -165,6 +166,7 @@ enum status world_apply_delta(struct world *world, size_t bytes)
     }
     uint64_t digest = image_digest(world->image) + world_record_hash(&delta.record);
     take_record(world, &delta.record, delta.epoch, digest);
+    histogram_add(&world->times.apply, world->machine->now_ns(world->machine->context) - began_ns);
     return digest == delta.digest ? STATUS_OK : STATUS_REFUSED;
 }
 
@@ -329,6 +331,7 @@ void world_facts(struct world *world, struct world_facts *out)
         .freezes = world->freezes,
         .freeze_pages = world->freeze_pages,
         .delta_bytes = world->delta_bytes_sum,
+        .write_faults = world->write_faults,
         .undone_epochs = world->undone_epochs,
         .frames_in = world->frames_in,
         .frames_dropped = world->frames_dropped,
@@ -339,6 +342,11 @@ void world_facts(struct world *world, struct world_facts *out)
     };
     memcpy(out->reason, world->record.stop_reason, sizeof out->reason);
     out->reason[sizeof out->reason - 1] = '\0';
+}
+
+const struct world_times *world_times(const struct world *world)
+{
+    return &world->times;
 }
 
 void world_check(const struct world *world)

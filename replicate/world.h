@@ -15,6 +15,7 @@
 #include "crypto/seal.h"
 #include "include/abi.h"
 #include "include/boot_config.h"
+#include "include/histogram.h"
 #include "include/machine.h"
 #include "include/status.h"
 #include "replicate/image.h"
@@ -98,10 +99,20 @@ struct world_facts {
     uint64_t digest;                  /* of the last committed epoch */
     uint64_t resumed;
     char reason[WORLD_REASON_BYTES];  /* why it is stopped */
-    uint64_t freezes, freeze_pages, delta_bytes, undone_epochs, frames_in, frames_dropped, frames_out;
+    uint64_t freezes, freeze_pages, delta_bytes, write_faults, undone_epochs, frames_in, frames_dropped, frames_out;
     uint32_t in_flight, dirty_pages, present_pages;
 };
 void world_facts(struct world *world, struct world_facts *out);
+
+/* How long things took since boot. */
+struct world_times {
+    struct histogram freeze;          /* host: the world stands still while an epoch is closed */
+    struct histogram capture, seal;   /* host: processor time for one epoch */
+    struct histogram commit;          /* host: from the freeze to the opened gate */
+    struct histogram apply;           /* standby: from the complete plain delta to the image and its digest */
+};
+/* Borrowed for the world's life. */
+const struct world_times *world_times(const struct world *world);
 void world_check(const struct world *world);
 
 #endif

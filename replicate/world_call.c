@@ -201,6 +201,7 @@ void world_page_fault(struct world *world, uint64_t address, bool write, bool ex
         world->blocked = world->freeze_asked = true;
         return;
     }
+    world->write_faults += write;
     enum status status = write ? image_touch_write(world->image, page) : image_touch_read(world->image, page);
     if (status == STATUS_FULL) {
         world->blocked = world->freeze_asked = true;

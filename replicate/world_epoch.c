@@ -128,6 +128,8 @@ static void freeze_epoch(struct world *world)
 {
     struct flight *flight = world_flight(world, world->flight_count);
     uint64_t epoch = world->epoch + 1;
+    flight->frozen_ns = now_ns(world);
+    flight->capture_ns = flight->seal_ns = 0;
     world_write_progress(world);
     if (gate_close_epoch(world->gate, world->image, epoch) != STATUS_OK) {
         world_stop(world, 1, "the world broke the rules of its transmit or console ring");
@@ -151,15 +153,20 @@ static void freeze_epoch(struct world *world)
     world->dirty_since_ns = 0;
     world->freeze_asked = world->blocked = false;
     world->last_freeze_ns = now_ns(world);
+    histogram_add(&world->times.freeze, world->last_freeze_ns - flight->frozen_ns);
 }
 
 /* -- capture and submission of the newest flight -- */
 
 static void capture_step(struct world *world, struct flight *flight)
 {
-    if (!image_capture_step(world->image, CAPTURE_STEP_PAGES)) {
+    uint64_t began_ns = now_ns(world);
+    bool captured = image_capture_step(world->image, CAPTURE_STEP_PAGES);
+    flight->capture_ns += now_ns(world) - began_ns;
+    if (!captured) {
         return;
     }
+    histogram_add(&world->times.capture, flight->capture_ns);
     flight->digest = image_digest(world->image) + world_record_hash(&flight->record);
     world->delta_bytes = delta_finish(&world->delta, WORLD_NUMBER, flight->epoch, flight->digest, &flight->record);
     world->delta_bytes_sum += world->delta_bytes;
@@ -169,8 +176,9 @@ static void capture_step(struct world *world, struct flight *flight)
     flight->state = FLIGHT_SUBMITTING;
 }
 
-static void seal_part(struct world *world, const struct flight *flight)
+static void seal_part(struct world *world, struct flight *flight)
 {
+    uint64_t began_ns = now_ns(world);
     size_t offset = (size_t)world->parts_submitted * DELTA_PART_BYTES_MAX;
     size_t bytes = world->delta_bytes - offset;
     if (bytes > DELTA_PART_BYTES_MAX) {
@@ -190,6 +198,7 @@ static void seal_part(struct world *world, const struct flight *flight)
     seal_body(world->keys, &context, entry->nonce, world->delta_buffer + offset, bytes, world->part_buffer, entry->tag);
     entry->check = hash64(entry->epoch, world->part_buffer, bytes);
     world->part_sealed = true;
+    flight->seal_ns += now_ns(world) - began_ns;
 }
 
 /* Submit one part. True: there is more to do and it can be done at once. */
@@ -205,6 +214,7 @@ static bool submit_part(struct world *world, struct flight *flight)
     world->parts_submitted++;
     if (world->parts_submitted == world->parts) {
         flight->state = FLIGHT_COMMITTING;
+        histogram_add(&world->times.seal, flight->seal_ns);
         return false;
     }
     return true;
@@ -292,6 +302,7 @@ void world_epoch_committed(struct world *world, uint64_t epoch)
     world->flight_first = (world->flight_first + 1) % EPOCHS_IN_FLIGHT_MAX;
     world->flight_count--;
     gate_release_epoch(world->gate, epoch);
+    histogram_add(&world->times.commit, now_ns(world) - oldest->frozen_ns);
     if (world->record.wait_epoch != 0 && world->record.wait_epoch <= epoch) {
         world->wake = true;
     }

@@ -16,6 +16,8 @@ struct flight {
     enum flight_state state;
     uint64_t epoch;
     uint64_t digest;                 /* after it; known when captured */
+    uint64_t frozen_ns;              /* machine time of the freeze */
+    uint64_t capture_ns, seal_ns;    /* processor time so far */
     struct world_record record;
     struct undo_record undo;
     uint8_t *undo_buffer;            /* UNDO_BYTES_MAX */
@@ -73,7 +75,8 @@ struct world {
     uint32_t queue_first, queue_count;
     struct queued_frame *queue;
 
-    uint64_t freezes, freeze_pages, delta_bytes_sum, undone_epochs, frames_in, frames_dropped;
+    uint64_t freezes, freeze_pages, delta_bytes_sum, write_faults, undone_epochs, frames_in, frames_dropped;
+    struct world_times times;
 };
 
 /* The flight `age` places behind the oldest. */

@@ -1,0 +1,321 @@
+/* What this machine can do at best, measured when the management port asks (`probe`, include/management.h): the figures of the benchmarks stand beside
+ * these of the same boot.
+ *
+ * One measurement at a time, one sample a round of the event loop; a sample of the processor's work is a batch, as reading the clock costs as much as
+ * some of what is measured. The loops are the plainest ones, not those of the modules: what these lose shows as a ratio. Nothing here costs
+ * anything while no measurement is under way. */
+#include <string.h>
+
+#include "consensus/message_types.h"
+#include "include/check.h"
+#include "include/disk_format.h"
+#include "include/hash64.h"
+#include "replicate/node_internal.h"
+
+enum {
+    PROBE_SAMPLES_MAX = 100000,
+    PROBE_PAGES = 2,
+    PROBE_RETRY_NS = 1000000, /* the device's queue or the peer's was full */
+};
+
+static const struct {
+    const char *name;
+    uint32_t batch;           /* operations in a sample: below a millisecond */
+} kinds[PROBE_KINDS] = {
+    [PROBE_ENTRY] = {"entry", 4096},  [PROBE_FLUSH] = {"flush", 16},  [PROBE_FAULT] = {"fault", 16}, [PROBE_COPY] = {"copy", 16},
+    [PROBE_COMPARE] = {"compare", 16}, [PROBE_HASH] = {"hash", 16},    [PROBE_SEAL] = {"seal", 4},    [PROBE_MEMCPY] = {"memcpy", 16},
+    [PROBE_MEMCMP] = {"memcmp", 16},  [PROBE_CLOCK] = {"clock", 256}, [PROBE_ECHO] = {"echo", 1},    [PROBE_WRITE] = {"write", 1},
+    [PROBE_GAP] = {"gap", 1},
+};
+
+const char *node_probe_name(enum probe_kind kind)
+{
+    return kinds[kind].name;
+}
+
+uint32_t node_probe_batch(enum probe_kind kind)
+{
+    return kinds[kind].batch;
+}
+
+enum status node_probe_create(struct node *node)
+{
+    node->probe.pages = node->machine->reserve(node->machine->context, PROBE_PAGES * REPLICATE_PAGE_BYTES, REPLICATE_PAGE_BYTES);
+    return node->probe.pages != NULL ? STATUS_OK : STATUS_NO_MEMORY;
+}
+
+enum status node_probe_begin(struct node *node, const char *name, uint64_t samples)
+{
+    struct probe *probe = &node->probe;
+    enum probe_kind kind = 0;
+    while (kind < PROBE_KINDS && strcmp(kinds[kind].name, name) != 0) {
+        kind++;
+    }
+    if (kind == PROBE_KINDS) {
+        return STATUS_NOT_FOUND;
+    }
+    if (samples == 0 || samples > PROBE_SAMPLES_MAX) {
+        return STATUS_INVALID;
+    }
+    if (kind <= PROBE_FAULT && node->machine->probe == NULL) {
+        return STATUS_UNSUPPORTED;
+    }
+    if (probe->state == PROBE_RUNNING || probe->busy) {
+        return STATUS_BUSY;
+    }
+    probe->state = PROBE_RUNNING;
+    probe->kind = kind;
+    probe->samples = (uint32_t)samples;
+    probe->number = 0;
+    probe->began_ns = 0;
+    memset(&probe->times, 0, sizeof probe->times);
+    for (size_t i = 0; i < PROBE_PAGES * REPLICATE_PAGE_BYTES; i++) {
+        probe->pages[i] = (uint8_t)(i % REPLICATE_PAGE_BYTES % 251); /* two equal pages that are not zero */
+    }
+    return STATUS_OK;
+}
+
+static void add_sample(struct probe *probe, uint64_t duration_ns)
+{
+    histogram_add(&probe->times, duration_ns);
+    if (probe->times.count >= probe->samples) {
+        probe->state = PROBE_DONE;
+    }
+}
+
+/* -- the processor -- */
+
+typedef uint64_t __attribute__((may_alias)) word;
+enum { PAGE_WORDS = REPLICATE_PAGE_BYTES / 8 };
+
+static void copy_page(uint8_t *to, const uint8_t *from)
+{
+    volatile word *target = (volatile word *)(void *)to;
+    const word *source = (const word *)(const void *)from;
+    for (size_t i = 0; i < PAGE_WORDS; i++) {
+        target[i] = source[i];
+    }
+}
+
+static uint64_t compare_pages(const uint8_t *a, const uint8_t *b)
+{
+    const word *first = (const word *)(const void *)a, *second = (const word *)(const void *)b;
+    for (size_t i = 0; i < PAGE_WORDS; i++) {
+        if (first[i] != second[i]) {
+            return i;
+        }
+    }
+    return PAGE_WORDS;
+}
+
+static void seal_page(struct node *node, uint8_t *to, const uint8_t *from)
+{
+    const uint8_t nonce[24] = {0}; /* the result goes nowhere */
+    uint8_t tag[16];
+    struct seal_context context = seal_context_delta(0, 0, 0, 1);
+    seal_body(&node->keys, &context, nonce, from, REPLICATE_PAGE_BYTES, to, tag);
+    node->probe.checksum += tag[0];
+}
+
+/* Keeps the compiler from doing a batch's work once. */
+static inline void memory_may_change(void)
+{
+    __asm__ volatile("" : : : "memory");
+}
+
+static void run_operation(struct node *node)
+{
+    struct probe *probe = &node->probe;
+    uint8_t *a = probe->pages, *b = probe->pages + REPLICATE_PAGE_BYTES;
+    switch (probe->kind) {
+    case PROBE_COPY:
+        copy_page(b, a);
+        break;
+    case PROBE_MEMCPY:
+        memcpy(b, a, REPLICATE_PAGE_BYTES);
+        break;
+    case PROBE_COMPARE:
+        probe->checksum += compare_pages(a, b);
+        break;
+    case PROBE_MEMCMP:
+        probe->checksum += (uint64_t)memcmp(a, b, REPLICATE_PAGE_BYTES);
+        break;
+    case PROBE_HASH:
+        probe->checksum += hash64(1, a, REPLICATE_PAGE_BYTES);
+        break;
+    case PROBE_SEAL:
+        seal_page(node, b, a);
+        break;
+    default: /* PROBE_CLOCK */
+        probe->checksum += node_now_ns(node);
+        break;
+    }
+    memory_may_change();
+}
+
+static void run_batch(struct node *node)
+{
+    static const enum machine_probe machine_kinds[] = {
+        [PROBE_ENTRY] = MACHINE_PROBE_ENTRY, [PROBE_FLUSH] = MACHINE_PROBE_FLUSH, [PROBE_FAULT] = MACHINE_PROBE_FAULT};
+    struct probe *probe = &node->probe;
+    uint32_t count = kinds[probe->kind].batch;
+    uint64_t began_ns = node_now_ns(node);
+    if (probe->kind <= PROBE_FAULT) {
+        node->machine->probe(node->machine->context, machine_kinds[probe->kind], count);
+    } else {
+        for (uint32_t i = 0; i < count; i++) {
+            run_operation(node);
+        }
+    }
+    add_sample(probe, node_now_ns(node) - began_ns);
+}
+
+/* -- a peer -- */
+
+static void send_number(struct node *node, unsigned peer)
+{
+    struct probe *probe = &node->probe;
+    uint64_t number = probe->times.count + 1;
+    uint64_t began_ns = node_now_ns(node);
+    enum status status = peers_send(node->peers, peer, PEERS_LANE_RAFT, NODE_MESSAGE_PROBE, &number, sizeof number, NULL, 0);
+    if (status == STATUS_OK) {
+        probe->number = number;
+        probe->peer = peer;
+        probe->began_ns = began_ns;
+    } else if (status != STATUS_FULL) {
+        probe->state = PROBE_FAILED;
+    }
+}
+
+static void run_echo(struct node *node)
+{
+    if (node->probe.number != 0) {
+        return;
+    }
+    for (unsigned peer = 1; peer <= node->boot->node_count; peer++) {
+        if (peer != node->boot->node_number && peers_is_up(node->peers, peer, PEERS_LANE_RAFT)) {
+            send_number(node, peer);
+            return;
+        }
+    }
+    node->probe.state = PROBE_FAILED;
+}
+
+void node_probe_answer(struct node *node, unsigned peer, const uint8_t *number)
+{
+    enum status status =
+        peers_send(node->peers, peer, PEERS_LANE_RAFT, NODE_MESSAGE_PROBE_ANSWER, number, NODE_PROBE_NUMBER_BYTES, NULL, 0);
+    if (status != STATUS_OK) {
+        node_log(node, LOG_WARNING, "a probe of node %u is not answered: %s", peer, status_sentence(status));
+    }
+}
+
+void node_probe_answered(struct node *node, unsigned peer, const uint8_t *number)
+{
+    struct probe *probe = &node->probe;
+    uint64_t value;
+    memcpy(&value, number, sizeof value);
+    if (probe->state != PROBE_RUNNING || probe->kind != PROBE_ECHO || peer != probe->peer || value == 0 || value != probe->number) {
+        return;
+    }
+    probe->number = 0;
+    add_sample(probe, node_now_ns(node) - probe->began_ns);
+}
+
+void node_probe_peer_down(struct node *node, unsigned peer)
+{
+    struct probe *probe = &node->probe;
+    if (probe->state == PROBE_RUNNING && probe->kind == PROBE_ECHO && probe->number != 0 && peer == probe->peer) {
+        probe->state = PROBE_FAILED;
+    }
+}
+
+/* -- the disk: a write, then a flush -- */
+
+static void write_done(struct block_request *request, enum status status)
+{
+    struct node *node = request->context;
+    struct probe *probe = &node->probe;
+    if (status == STATUS_OK && request->operation == BLOCK_WRITE) {
+        request->operation = BLOCK_FLUSH;
+        request->bytes = 0;
+        status = node->machine->block_submit(node->machine->context, request);
+        if (status == STATUS_OK) {
+            return;
+        }
+    }
+    probe->busy = false;
+    if (status != STATUS_OK) {
+        probe->state = PROBE_FAILED;
+        return;
+    }
+    add_sample(probe, node_now_ns(node) - probe->began_ns);
+}
+
+static void run_write(struct node *node)
+{
+    struct probe *probe = &node->probe;
+    if (probe->busy) {
+        return;
+    }
+    probe->request = (struct block_request){
+        .operation = BLOCK_WRITE,
+        .offset = (uint64_t)DISK_PROBE_BLOCK * DISK_BLOCK_BYTES,
+        .buffer = probe->pages,
+        .bytes = DISK_BLOCK_BYTES,
+        .done = write_done,
+        .context = node,
+    };
+    probe->began_ns = node_now_ns(node);
+    probe->busy = true;
+    if (node->machine->block_submit(node->machine->context, &probe->request) != STATUS_OK) {
+        probe->busy = false; /* the queue is full: tried again soon */
+    }
+}
+
+/* -- the loop -- */
+
+static void run_gap(struct node *node)
+{
+    struct probe *probe = &node->probe;
+    uint64_t now = node_now_ns(node);
+    uint64_t before = probe->began_ns;
+    probe->began_ns = now;
+    if (before != 0) {
+        add_sample(probe, now - before);
+    }
+}
+
+void node_probe_tick(struct node *node)
+{
+    if (node->probe.state != PROBE_RUNNING) {
+        return;
+    }
+    switch (node->probe.kind) {
+    case PROBE_ECHO:
+        run_echo(node);
+        break;
+    case PROBE_WRITE:
+        run_write(node);
+        break;
+    case PROBE_GAP:
+        run_gap(node);
+        break;
+    default:
+        run_batch(node);
+        break;
+    }
+}
+
+uint64_t node_probe_deadline_ns(const struct node *node)
+{
+    const struct probe *probe = &node->probe;
+    if (probe->state != PROBE_RUNNING) {
+        return UINT64_MAX;
+    }
+    if (probe->kind == PROBE_ECHO || probe->kind == PROBE_WRITE) {
+        bool under_way = probe->kind == PROBE_ECHO ? probe->number != 0 : probe->busy;
+        return under_way ? UINT64_MAX : node_now_ns(node) + PROBE_RETRY_NS;
+    }
+    return 0;
+}
