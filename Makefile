@@ -3,6 +3,7 @@
 #   make run       install what is missing, build, start a cluster and attach to a session
 #   make test      all tests: unit, then QEMU
 #   make demo      a narrated proof on a cluster of its own
+#   make bench     figures and their ratios to probes (QUICK=1: small samples); make bench-compare
 #   make           build everything that the sources present allow
 #   make fuzz      each decoder fuzzed for MINUTES=1; FUZZ=NAME: one of them
 #   make test-unit | test-fuzz | test-qemu | test-raft-hunks | lint | clean | distclean | help
@@ -54,13 +55,16 @@ debug_flags := -g
 # Ring 0: no red zone (interrupts use the same stack), top 2 GiB.
 freestanding_flags := -O2 $(debug_flags) -ffreestanding -fno-pic -fno-pie -fcf-protection=none \
 	-fno-asynchronous-unwind-tables -ffunction-sections -fdata-sections -fno-common
+# The compiler knows the C library, so that the copy of a word is no call (the library itself is compiled without that). Longer ones stay calls: the
+# repeated string instructions that it would use are slower under emulation.
+inline_library := -fbuiltin -mmemcpy-strategy=unrolled_loop:64:noalign,libcall:-1:noalign -mmemset-strategy=unrolled_loop:64:noalign,libcall:-1:noalign
 guest_code_model := -mno-red-zone -mcmodel=kernel
 world_code_model := -mcmodel=small
 compiler_include = $(shell $(CC) -print-file-name=include)
 libc_include = -nostdinc -isystem $(build)/$(1)/picolibc/include -isystem $(compiler_include)
 
-guest_flags = $(freestanding_flags) $(guest_code_model) $(call libc_include,guest)
-world_flags = $(freestanding_flags) $(world_code_model) $(call libc_include,world)
+guest_flags = $(freestanding_flags) $(inline_library) $(guest_code_model) $(call libc_include,guest)
+world_flags = $(freestanding_flags) $(inline_library) $(world_code_model) $(call libc_include,world)
 host_flags := -O2 $(debug_flags)
 sanitizers := -fsanitize=address,undefined -fno-sanitize-recover=all
 asan_flags := -O1 $(debug_flags) -fno-omit-frame-pointer $(sanitizers)
@@ -98,7 +102,7 @@ objects_of = $(patsubst %,$(build)/$(1)/%.o,$(2))
 
 # --- Third-party sources: fetched before the rules below are read, as the rules list their files ------------
 
-goals_without_sources := clean distclean help setup
+goals_without_sources := clean distclean help setup bench-compare
 ifneq ($(filter-out $(goals_without_sources),$(or $(MAKECMDGOALS),all)),)
 include $(sources_dir)/unpacked.mk
 endif
@@ -231,7 +235,7 @@ $(fuzz_programs): $(build)/fuzz/%: $(build)/fuzz/%.c.o $(fuzz_libraries)
 	$(call say,LD,'$@')
 	$(quiet)$(CLANG) $(fuzz_flags) -fsanitize=fuzzer $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -o $@
 
-.PHONY: test test-unit test-fuzz fuzz test-qemu test-raft-hunks lint run demo clean distclean help all FORCE
+.PHONY: test test-unit test-fuzz fuzz test-qemu test-raft-hunks lint run demo bench bench-compare clean distclean help all FORCE
 
 # These check the machine each time, then build with all processors unless told otherwise.
 whole_make = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
@@ -282,6 +286,16 @@ demo:
 	@$(whole_make) all
 	@cluster-sim/demo
 
+# QUICK=1: small samples. Timings are never tests; tests/bench/README.md says how to read them.
+bench:
+	@third-party/setup.sh
+	@third-party/setup.sh packages-bench || echo "bench: goes on without plots"
+	@$(whole_make) all
+	@QUICK=$(QUICK) tests/bench/run $(BENCH)
+
+bench-compare:
+	@tests/bench/compare
+
 # The portable folders and the host command with clang's warnings too; nothing is kept.
 lint_sources := $(portable_sources) $(command_sources) $(simulator_sources)
 lint: $(headers_host)
@@ -299,6 +313,6 @@ distclean:
 	rm -rf $(build)
 
 help:
-	@sed -n '3,18s/^# \{0,1\}//p' Makefile
+	@sed -n '3,20s/^# \{0,1\}//p' Makefile
 
 -include $(shell find $(foreach variant,$(variants),$(build)/$(variant)) -name '*.d' -not -path '*/picolibc-build/*' 2>/dev/null)
