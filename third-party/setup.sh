@@ -1,10 +1,10 @@
 #!/bin/bash
-# Installs the Debian packages of the list `packages` beside it that this machine lacks. Silent and without any call of
+# setup.sh [LIST]: installs the Debian packages of the list (`packages`) beside it that this machine lacks. Silent and without any call of
 # the package manager when nothing is missing.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-mapfile -t packages < <(grep -v '^#' "$here/packages")
+mapfile -t packages < <(grep -v '^#' "$here/${1:-packages}")
 
 if ! command -v dpkg-query >/dev/null; then
     echo "setup: this machine is not a Debian; install these by hand: ${packages[*]}" >&2
