@@ -1,6 +1,7 @@
 #include "objects/network.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <string.h>
 
 #include <lwip/etharp.h>
@@ -131,6 +132,30 @@ static bool buffers_are_scarce(void)
     return lwip_stats.memp[MEMP_PBUF_POOL]->used + NETWORK_BUFFERS_KEPT >= PBUF_POOL_SIZE;
 }
 
+/* A peer opens a connection from the port of one that rests here: the new one takes its place. A higher sequence number proves that the
+ * SYN is no old segment (RFC 1122, 4.2.2.13). lwIP would refuse it until the rest is over. */
+static void end_rest_for(const struct abi_frame_slot *slot)
+{
+    const uint8_t *packet = slot->frame + SIZEOF_ETH_HDR;
+    unsigned header = (packet[0] & 15u) * 4u;
+    if (tcp_tw_pcbs == NULL || slot->bytes < SIZEOF_ETH_HDR + header + TCP_HLEN || slot->frame[12] != 0x08 || slot->frame[13] != 0x00 ||
+        packet[9] != IP_PROTO_TCP)
+        return;
+    struct tcp_hdr segment;
+    ip4_addr_t source;
+    memcpy(&segment, packet + header, sizeof segment);
+    memcpy(&source, packet + offsetof(struct ip_hdr, src), sizeof source);
+    if ((TCPH_FLAGS(&segment) & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN)
+        return;
+    for (struct tcp_pcb *pcb = tcp_tw_pcbs; pcb != NULL; pcb = pcb->next) {
+        if (pcb->local_port == lwip_ntohs(segment.dest) && pcb->remote_port == lwip_ntohs(segment.src) &&
+            ip4_addr_eq(ip_2_ip4(&pcb->remote_ip), &source) && TCP_SEQ_GT(lwip_ntohl(segment.seqno), pcb->rcv_nxt)) {
+            tcp_abort(pcb); /* of one that rests: forgets it, says nothing */
+            return;
+        }
+    }
+}
+
 static void take_frame(const struct abi_frame_slot *slot)
 {
     if (slot->bytes < 14 || slot->bytes > ABI_FRAME_BYTES_MAX || (buffers_are_scarce() && is_data_for_program(slot)))
@@ -141,6 +166,7 @@ static void take_frame(const struct abi_frame_slot *slot)
     (void)pbuf_take(packet, slot->frame, (u16_t)slot->bytes);
     if (is_arp_answer(slot))
         arp_ticks_wanted = 0;
+    end_rest_for(slot);
     if (interface.input(packet, &interface) != ERR_OK)
         pbuf_free(packet);
 }

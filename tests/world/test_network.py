@@ -78,6 +78,23 @@ class NetworkTest(unittest.TestCase):
         self.run_source(ECHO)
         self.echo_random(8 << 20)
 
+    def test_peer_that_uses_the_port_of_a_closed_connection_again_is_served(self):
+        """The world ended the first one and rests (TIME-WAIT); the peer is free to come back from the same port at once."""
+        source = b"print(6 * 7)"
+        port = 0
+        for _ in range(3):
+            with socket.socket() as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                client.settimeout(4)
+                client.bind(("127.0.0.1", port))
+                port = client.getsockname()[1]
+                client.connect(("127.0.0.1", self.world.forwards[7000]))
+                client.sendall(b"exec main %d\n" % len(source) + source)
+                answer = b""
+                while data := client.recv(100):
+                    answer += data
+                self.assertIn(b"42", answer)
+
     def test_echo_server_serves_many_clients(self):
         self.run_source(ECHO)
         clients = []
