@@ -22,8 +22,16 @@ static_assert(ABI_WORLD_BASE + ABI_WORLD_BYTES_MAX <= (uint64_t)WORLD_DIRECTORIE
 static_assert(ABI_PAGE_BYTES == PAGE_BYTES, "one page size");
 
 static uint8_t *frames;
+static uint64_t frames_physical;
 static volatile uint64_t *entries; /* of all pages in order: the tables are contiguous */
 static uint32_t pages_max;
+
+static const uint64_t entry_rights[] = {
+    [PAGE_NONE] = 0,
+    [PAGE_READ] = ENTRY_PRESENT | ENTRY_USER | ENTRY_NO_EXECUTE,
+    [PAGE_WRITE] = ENTRY_PRESENT | ENTRY_USER | ENTRY_WRITABLE | ENTRY_NO_EXECUTE,
+    [PAGE_EXECUTE] = ENTRY_PRESENT | ENTRY_USER,
+};
 
 static uint64_t entry_of(const void *table)
 {
@@ -49,6 +57,7 @@ enum status world_memory_init(uint64_t bytes)
         pointers[i] = entry_of(directories + i * ENTRIES_PER_TABLE);
     }
     memory_root_table()[0] = entry_of(pointers);
+    frames_physical = memory_physical(frames);
     entries = page_tables;
     pages_max = (uint32_t)(bytes / PAGE_BYTES);
     return STATUS_OK;
@@ -89,21 +98,8 @@ void world_memory_page_protect(void *context, uint32_t page, enum page_rights ri
     (void)context;
     CHECK(page < pages_max);
     CHECK((entries[page] & ENTRY_HAS_FRAME) != 0);
-    uint64_t entry = memory_physical(frames + page * PAGE_BYTES) | ENTRY_HAS_FRAME;
-    switch (rights) {
-    case PAGE_NONE:
-        break;
-    case PAGE_READ:
-        entry |= ENTRY_PRESENT | ENTRY_USER | ENTRY_NO_EXECUTE;
-        break;
-    case PAGE_WRITE:
-        entry |= ENTRY_PRESENT | ENTRY_USER | ENTRY_WRITABLE | ENTRY_NO_EXECUTE;
-        break;
-    case PAGE_EXECUTE:
-        entry |= ENTRY_PRESENT | ENTRY_USER;
-        break;
-    }
-    entries[page] = entry;
+    CHECK(rights <= PAGE_EXECUTE);
+    entries[page] = (frames_physical + page * PAGE_BYTES) | ENTRY_HAS_FRAME | entry_rights[rights];
 }
 
 void world_memory_pages_flush(void *context)
