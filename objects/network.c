@@ -110,6 +110,99 @@ static err_t frame_output(struct netif *netif, struct pbuf *packet)
     return ERR_OK;
 }
 
+/* --- Takeover ------------------------------------------------------------------------------------------- */
+
+/* Up to a window of what a peer had sent is lost with the old host, and a peer that retransmits one segment at a time for three duplicate
+ * ACKs waits for its timer, a second or more, before each other one. So until all that it can have had under way has come, each
+ * segment that comes is acknowledged often enough to make it send the next one. The end of that stretch is kept with the connection. */
+#define RECOVERING (1ull << 32)
+
+static u8_t recovery_id;
+
+static uint64_t recovery_of(const struct tcp_pcb *pcb)
+{
+    return (uint64_t)(uintptr_t)tcp_ext_arg_get(pcb, recovery_id);
+}
+
+static void set_recovery(struct tcp_pcb *pcb, uint64_t recovery)
+{
+    tcp_ext_arg_set(pcb, recovery_id, (void *)(uintptr_t)recovery);
+}
+
+/* The same empty ACK, several times. */
+static void ask_for_more(struct tcp_pcb *pcb)
+{
+    for (unsigned i = 0; i < DUPLICATE_ACKS; i++)
+        (void)tcp_send_empty_ack(pcb);
+}
+
+/* The peer may believe in a silence of a second or more before it retransmits, and what we had under way may be lost with the node.
+ * Duplicate ACKs make it retransmit at once; our own unacknowledged data goes out again. Dead peers answer with a reset. */
+static void nudge_connections(void)
+{
+    struct tcp_pcb *next;
+    for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = next) {
+        next = pcb->next;
+        if (pcb->state >= ESTABLISHED) {
+            set_recovery(pcb, RECOVERING | (u32_t)(pcb->rcv_nxt + TCP_WND));
+            ask_for_more(pcb);
+        }
+        if (pcb->unacked != NULL)
+            tcp_rexmit_rto(pcb);
+        else
+            (void)tcp_output(pcb);
+    }
+}
+
+static void notice_resume(void)
+{
+    uint64_t resumed = abi_info()->resumed;
+    if (resumed == resumed_seen)
+        return;
+    resumed_seen = resumed;
+    nudge_connections();
+}
+
+/* The recovering connection that the frame is for, or NULL. */
+static struct tcp_pcb *recovering_connection(const struct abi_frame_slot *slot)
+{
+    const uint8_t *packet = slot->frame + SIZEOF_ETH_HDR;
+    if (slot->bytes < SIZEOF_ETH_HDR + 40 || slot->frame[12] != 0x08 || slot->frame[13] != 0x00 || packet[9] != IP_PROTO_TCP)
+        return NULL;
+    const uint8_t *segment = packet + (packet[0] & 15u) * 4u;
+    if (segment + 20 > slot->frame + slot->bytes)
+        return NULL;
+    unsigned remote_port = segment[0] * 256u + segment[1], local_port = segment[2] * 256u + segment[3];
+    for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next) {
+        if (pcb->local_port == local_port && pcb->remote_port == remote_port && (recovery_of(pcb) & RECOVERING) != 0
+            && memcmp(packet + 12, &ip_2_ip4(&pcb->remote_ip)->addr, 4) == 0)
+            return pcb;
+    }
+    return NULL;
+}
+
+static bool is_active(const struct tcp_pcb *wanted)
+{
+    for (const struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next) {
+        if (pcb == wanted)
+            return true;
+    }
+    return false;
+}
+
+/* After a frame for a recovering connection, which had come to `before`. */
+static void continue_recovery(struct tcp_pcb *pcb, u32_t before)
+{
+    if (!is_active(pcb) || pcb->rcv_nxt == before)
+        return;
+    if (TCP_SEQ_GEQ(pcb->rcv_nxt, (u32_t)recovery_of(pcb)))
+        set_recovery(pcb, 0);
+    else
+        ask_for_more(pcb);
+}
+
+/* --- Received frames ------------------------------------------------------------------------------------ */
+
 /* Does the frame bring data to a program's connection? Programs that do not read must not take the last buffers from the world's own
  * port, through which they are reached. */
 static bool is_data_for_program(const struct abi_frame_slot *slot)
@@ -167,8 +260,12 @@ static void take_frame(const struct abi_frame_slot *slot)
     if (is_arp_answer(slot))
         arp_ticks_wanted = 0;
     end_rest_for(slot);
+    struct tcp_pcb *recovering = recovering_connection(slot);
+    u32_t before = recovering != NULL ? recovering->rcv_nxt : 0;
     if (interface.input(packet, &interface) != ERR_OK)
         pbuf_free(packet);
+    if (recovering != NULL)
+        continue_recovery(recovering, before);
 }
 
 static void take_frames(void)
@@ -262,35 +359,6 @@ static void run_arp_ticks(uint64_t now_ns)
     }
 }
 
-/* --- Takeover ------------------------------------------------------------------------------------------- */
-
-/* The peer may believe in a silence of a second or more before it retransmits, and what we had under way may be lost with the node.
- * Duplicate ACKs make it retransmit at once; our own unacknowledged data goes out again. Dead peers answer with a reset. */
-static void nudge_connections(void)
-{
-    struct tcp_pcb *next;
-    for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = next) {
-        next = pcb->next;
-        if (pcb->state >= ESTABLISHED) {
-            for (unsigned i = 0; i < DUPLICATE_ACKS; i++)
-                (void)tcp_send_empty_ack(pcb);
-        }
-        if (pcb->unacked != NULL)
-            tcp_rexmit_rto(pcb);
-        else
-            (void)tcp_output(pcb);
-    }
-}
-
-static void notice_resume(void)
-{
-    uint64_t resumed = abi_info()->resumed;
-    if (resumed == resumed_seen)
-        return;
-    resumed_seen = resumed;
-    nudge_connections();
-}
-
 /* --- Connections of programs ------------------------------------------------------------------------------- */
 
 /* Abort the open connection of the lowest priority that was idle longest; false: there is none. */
@@ -346,6 +414,7 @@ void network_init(void)
     const volatile struct abi_info *info = abi_info();
     ip4_addr_t address = address_of(info->address), netmask = address_of(info->netmask), gateway = address_of(info->gateway);
     lwip_init();
+    recovery_id = tcp_ext_arg_alloc_id();
     tcp_last_ns = arp_last_ns = abi_clock();
     resumed_seen = info->resumed;
     CHECK(netif_add(&interface, &address, &netmask, &gateway, NULL, interface_init, ethernet_input) != NULL);

@@ -56,6 +56,8 @@
 #define LWIP_RANDOMIZE_INITIAL_LOCAL_PORTS 1
 #define TCP_OVERSIZE TCP_MSS
 #define TCP_LISTEN_BACKLOG 1
+/* Up to where a connection asks for what was lost with a host (network.c). */
+#define LWIP_TCP_PCB_NUM_EXT_ARGS 1
 /* Nothing lingers in a network of one virtual switch: a closed connection's port rests for ten seconds, not minutes. */
 #define TCP_MSL 5000
 #define SO_REUSE 1
