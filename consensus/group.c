@@ -185,7 +185,7 @@ enum status group_start(struct group *group, const struct disk_superblock *super
         vote_set(group->vote, term, term > group->start.last_term ? group->raft_id : 0);
     }
     vote_raise_boot_number(group->vote);
-    group->checkpoint_index = group->hold_index = 0;
+    group->checkpoint_index = group->hold_index = group->unreadable_index = 0;
     group->apply_busy = group->apply_again = false;
     group->phase = GROUP_STARTING;
     group->poked = true;

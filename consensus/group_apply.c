@@ -171,7 +171,7 @@ static uint64_t first_to_keep(const struct group *group, uint64_t checkpoint)
     const struct log *log = group->log;
     uint64_t quarter = log_region_bytes(log) / 4, keep = checkpoint + 1, bytes = 0;
     uint64_t least = group->hold_index != 0 && group->hold_index < keep ? group->hold_index : keep;
-    while (keep > log_first_index(log)) {
+    while (keep > log_first_index(log) && keep - 1 > group->unreadable_index) {
         uint64_t bound = keep > least ? 2 * quarter : quarter;
         /* At worst each entry was a write of its own, in whole blocks. */
         uint64_t entry_bytes = (uint64_t)log_body_bytes(log, keep - 1) + sizeof(struct log_batch) + sizeof(struct log_record);
@@ -214,7 +214,8 @@ static bool checkpoint_wanted(const struct group *group)
     bool grown = log_used_bytes(log) > group->used_after_cut + eighth || log_used_bytes(log) > 6 * eighth;
     bool bytes_used = log_used_bytes(log) > 4 * eighth && grown;
     bool entries_used = entries > LOG_ENTRIES_MAX / 2 && group->applied_index > group->raft.trail.snapshot.index + LOG_ENTRIES_MAX / 8;
-    return bytes_used || entries_used;
+    /* Who needs an entry that cannot be read gets a checkpoint instead. */
+    return bytes_used || entries_used || group->unreadable_index >= log_first_index(log);
 }
 
 void group_checkpoint_tick(struct group *group)

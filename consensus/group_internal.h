@@ -98,6 +98,7 @@ struct group {
     uint64_t checkpoint_index, checkpoint_term; /* durable, not yet given to the library; 0: none */
     uint64_t used_after_cut;        /* bytes of the log region that the last cut left in use */
     uint64_t hold_index;
+    uint64_t unreadable_index;      /* an entry that our disk cannot give to a follower any more; 0: none */
 
     uint64_t leader_heard_ns;
     struct membership membership;

@@ -157,6 +157,16 @@ static enum status collect_entries(struct group *group, const struct message_app
     return STATUS_OK;
 }
 
+/* Said once: the follower asks again and again until the log is cut behind the entry. */
+static void entry_unreadable(struct group *group, uint64_t index, enum status status)
+{
+    if (index > group->unreadable_index) {
+        group->unreadable_index = index;
+        group_say(group, LOG_ERROR, "log: entry %llu cannot be read for a follower: %s; it will get a checkpoint", (unsigned long long)index,
+                  status_sentence(status));
+    }
+}
+
 /* Send the peer's first message, or the next part of it. BUSY: it waits. */
 static enum status send_front(struct group *group, unsigned node)
 {
@@ -176,8 +186,7 @@ static enum status send_front(struct group *group, unsigned node)
         room = room > APPEND_BYTES_MAX ? APPEND_BYTES_MAX : room;
         enum status status = collect_entries(group, &outgoing->append, room, spans);
         if (status != STATUS_OK) {
-            group_say(group, LOG_ERROR, "log: entry after %llu cannot be read: %s", (unsigned long long)outgoing->append.previous_index,
-                      status_sentence(status));
+            entry_unreadable(group, outgoing->append.previous_index + 1 + message->append.count, status);
             queue_pop(peer);
             return STATUS_OK;
         }

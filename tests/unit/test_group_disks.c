@@ -273,6 +273,37 @@ static void test_group_install_below_what_was_applied_applies_again_from_there(v
     cluster_destroy(cluster);
 }
 
+static void test_group_follower_gets_a_checkpoint_for_entries_that_cannot_be_read(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 29);
+    assert_true(cluster_until(cluster, cluster_agrees, 1000));
+    struct cluster_node *late = cluster_follower(cluster, cluster_leader(cluster), 0);
+    cluster_power_cut(late);
+    cluster_submit_some(cluster, 20, 10000);
+    cluster_run(cluster, 500);
+    for (unsigned number = 1; number <= 3; number++) {
+        struct cluster_node *node = &cluster->nodes[number];
+        node->auto_checkpoint = true;
+        if (node != late) {
+            cluster_power_cut(node); /* no body is in memory any more */
+            cluster_power_on(node);
+        }
+    }
+    assert_true(cluster_until(cluster, cluster_has_leader, 5000));
+    struct cluster_node *leader = cluster_leader(cluster);
+    for (uint64_t block = 0; block < leader->superblock.log_bytes; block += DISK_BLOCK_BYTES) {
+        fake_disk_flip(&leader->fake, leader->superblock.log_offset + block + 2000, 3);
+    }
+    cluster_power_on(late);
+    cluster_run(cluster, 200);
+    cluster_submit_some(cluster, 3, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 5000));
+    assert_int_equal(late->install_count, 1);
+    assert_ptr_equal(cluster_leader(cluster), leader);
+    cluster_destroy(cluster);
+}
+
 static void test_group_install_before_the_disk_has_all_acknowledges_nothing_that_it_lacks(void **state)
 {
     (void)state;
@@ -352,6 +383,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_group_superblock_that_cannot_be_is_invalid),
         cmocka_unit_test(test_group_disk_that_fails_writes_stands_aside),
         cmocka_unit_test(test_group_install_of_what_cannot_be_is_refused),
+        cmocka_unit_test(test_group_follower_gets_a_checkpoint_for_entries_that_cannot_be_read),
         cmocka_unit_test(test_group_install_before_the_disk_has_all_acknowledges_nothing_that_it_lacks),
         cmocka_unit_test(test_group_install_below_what_was_applied_applies_again_from_there),
         cmocka_unit_test(test_group_checkpoint_beyond_what_its_own_log_has_flushed_waits),
