@@ -5,6 +5,7 @@
 #include "drivers/timer.h"
 #include "drivers/virtio_blk.h"
 #include "include/abi.h"
+#include "kernel/epitaph.h"
 #include "kernel/limits.h"
 #include "kernel/management.h"
 #include "kernel/trap.h"
@@ -30,6 +31,12 @@ static void handle_call(struct node *node, struct user_registers *registers)
     }
 }
 
+/* The world is not to blame: it goes on where the machine is sound. */
+static bool is_of_machine(const struct user_exit *exit)
+{
+    return exit->vector == TRAP_VECTOR_NMI || exit->vector == TRAP_VECTOR_DOUBLE_FAULT || exit->vector == TRAP_VECTOR_MACHINE_CHECK;
+}
+
 /* What the world's stay in ring 3 ended with. Interrupts have been handled already. */
 static void handle_exit(struct node *node, struct user_registers *registers, const struct user_exit *exit)
 {
@@ -37,6 +44,8 @@ static void handle_exit(struct node *node, struct user_registers *registers, con
         handle_call(node, registers);
     } else if (exit->vector == TRAP_VECTOR_PAGE_FAULT && is_world_address(exit->address) && (exit->error & FAULT_RESERVED) == 0) {
         node_world_page_fault(node, exit->address, (exit->error & FAULT_WRITE) != 0, (exit->error & FAULT_FETCH) != 0);
+    } else if (is_of_machine(exit)) {
+        epitaph_write_and_reset("the processor reported a failure of this machine while the world ran");
     } else if (exit->vector < TRAP_VECTOR_FIRST) {
         char reason[FAULT_REASON_BYTES_MAX];
         user_describe_fault(registers, exit, reason);

@@ -12,9 +12,6 @@
 #include "kernel/processor.h"
 
 enum {
-    VECTOR_NMI = 2,
-    VECTOR_DOUBLE_FAULT = 8,
-    VECTOR_MACHINE_CHECK = 18,
     GATE_INTERRUPT = 0x8e, /* present, ring 0 only, interrupts off */
     IST_NMI = 1,
     IST_DOUBLE_FAULT = 2,
@@ -106,9 +103,9 @@ static void idt_load(void)
             .offset_high = (uint32_t)(stub >> 32),
         };
     }
-    idt[VECTOR_NMI].ist = IST_NMI;
-    idt[VECTOR_DOUBLE_FAULT].ist = IST_DOUBLE_FAULT;
-    idt[VECTOR_MACHINE_CHECK].ist = IST_MACHINE_CHECK;
+    idt[TRAP_VECTOR_NMI].ist = IST_NMI;
+    idt[TRAP_VECTOR_DOUBLE_FAULT].ist = IST_DOUBLE_FAULT;
+    idt[TRAP_VECTOR_MACHINE_CHECK].ist = IST_MACHINE_CHECK;
     for (unsigned i = 0; i < 3; i++) {
         trap_task_state.ist[i] = (uint64_t)(emergency_stacks[i] + EMERGENCY_STACK_BYTES);
     }

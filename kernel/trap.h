@@ -10,6 +10,9 @@
 #include <stdint.h>
 
 enum trap_vector {
+    TRAP_VECTOR_NMI = 2,              /* this and the next two tell of the machine, not of what it was running */
+    TRAP_VECTOR_DOUBLE_FAULT = 8,
+    TRAP_VECTOR_MACHINE_CHECK = 18,
     TRAP_VECTOR_PAGE_FAULT = 14,
     TRAP_VECTOR_FIRST = 32,           /* below are the processor's exceptions */
     TRAP_VECTOR_LAST = 239,
