@@ -129,7 +129,10 @@ void group_apply_committed(struct group *group)
         return;
     }
     group->apply_busy = false;
-    for (unsigned i = 0; i < GROUP_APPLY_ENTRIES_MAX && bytes < GROUP_APPLY_BYTES_MAX && prepare_apply(group); i++) {
+    uint64_t begun = group_now_ns(group);
+    for (unsigned i = 0; i < GROUP_APPLY_ENTRIES_MAX && bytes < GROUP_APPLY_BYTES_MAX && group_now_ns(group) - begun < GROUP_APPLY_US_MAX * 1000u &&
+                         prepare_apply(group);
+         i++) {
         if (!apply_next(group, &bytes)) {
             return;
         }

@@ -34,7 +34,8 @@ enum {
     GROUP_INFLIGHT_ENTRIES_MAX = 72,
     /* Messages of the library that wait for room on a link, for each peer. Past it they are dropped, as a network may. */
     GROUP_QUEUE_MAX = 128,
-    /* One step of applying, so that a heartbeat is not late. */
+    /* One step of applying, so that a heartbeat is not late: small deltas may touch many pages, so time is what counts. */
+    GROUP_APPLY_US_MAX = 3000,
     GROUP_APPLY_ENTRIES_MAX = 32,
     GROUP_APPLY_BYTES_MAX = 512 * 1024,
     /* Heap of the raft library: index and term records, progress, messages; and, at start, 40 bytes for each entry of the log. */

@@ -304,6 +304,27 @@ static void test_group_follower_gets_a_checkpoint_for_entries_that_cannot_be_rea
     cluster_destroy(cluster);
 }
 
+static void test_group_applies_for_a_bounded_time_at_once(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 30);
+    assert_true(cluster_until(cluster, cluster_agrees, 1000));
+    struct cluster_node *follower = cluster_follower(cluster, cluster_leader(cluster), 0);
+    follower->busy = true;
+    cluster_submit_some(cluster, 20, 100);
+    cluster_run(cluster, 100);
+    assert_int_equal(follower->applied_count, 0);
+    follower->busy = false;
+    follower->apply_cost_ns = GROUP_APPLY_US_MAX * 1000u / 2;
+    follower->fake.now_ns += 10000000; /* it is asked again */
+    group_tick(follower->group);
+    assert_int_equal(follower->applied_count, 2);
+    assert_int_equal(group_deadline_ns(follower->group), 0);
+    follower->apply_cost_ns = 0;
+    assert_true(cluster_until(cluster, cluster_agrees, 1000));
+    cluster_destroy(cluster);
+}
+
 static void test_group_install_before_the_disk_has_all_acknowledges_nothing_that_it_lacks(void **state)
 {
     (void)state;
@@ -384,6 +405,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_group_disk_that_fails_writes_stands_aside),
         cmocka_unit_test(test_group_install_of_what_cannot_be_is_refused),
         cmocka_unit_test(test_group_follower_gets_a_checkpoint_for_entries_that_cannot_be_read),
+        cmocka_unit_test(test_group_applies_for_a_bounded_time_at_once),
         cmocka_unit_test(test_group_install_before_the_disk_has_all_acknowledges_nothing_that_it_lacks),
         cmocka_unit_test(test_group_install_below_what_was_applied_applies_again_from_there),
         cmocka_unit_test(test_group_checkpoint_beyond_what_its_own_log_has_flushed_waits),

@@ -19,6 +19,7 @@ static enum status apply(void *context, uint64_t index, uint64_t term, bool own,
     if (node->busy) {
         return STATUS_BUSY;
     }
+    node->fake.now_ns += node->apply_cost_ns;
     CHECK(index > node->applied_index);
     CHECK(!own || node->leads);
     if (cluster->lies) {

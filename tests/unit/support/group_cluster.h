@@ -39,6 +39,7 @@ struct cluster_node {
     bool own_parts;                 /* of an epoch of its own the first parts were applied: if it is deposed, they never were */
     uint64_t state_before_parts, index_before_parts;
     bool busy;                      /* apply says BUSY */
+    uint64_t apply_cost_ns;         /* what applying an entry takes */
     bool leads;
     unsigned lead_count, lost_count, removed_count, discard_count, snapshot_count, install_count;
     bool auto_checkpoint;
