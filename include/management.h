@@ -19,6 +19,9 @@
  *                 Nothing is measured unless asked for. `error BUSY` while one is under way.
  *   probe         a line `probe NAME state running|done|failed batch N`, then its histogram; a sample is `batch` operations
  *
+ *   dirty-age N   while the world runs on this node, close an epoch that has been dirty for N microseconds (100..10000000; 0: as usual), until this node's
+ *                 next boot: to measure what snapshots cost
+ *
  * histogram NAME count N sum_ns N max_ns N buckets B:N B:N ...      durations; empty buckets are left out; numbers as in include/histogram.h
  *
  * Lines of `status`, each once unless said otherwise:

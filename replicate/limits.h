@@ -40,6 +40,9 @@ enum {
     WAITING_DIRTY_AGE_MS = 20,
     /* A world that runs closes its epoch after so long: bounds what a takeover repeats. */
     RUNNING_DIRTY_AGE_MS = 100,
+    /* What the management port may put in its place, to measure what snapshots cost: from faster than a commit to hardly ever. */
+    DIRTY_AGE_US_MIN = 100,
+    DIRTY_AGE_US_MAX = 10 * 1000 * 1000,
     /* A running world that produces output closes epochs no more often than this; a waiting one at once. */
     RUNNING_OUTPUT_INTERVAL_MS = 2,
     /* While a capture is under way the world and the capture take turns of this length. */

@@ -214,6 +214,17 @@ static void command_probe_begin(struct node *node, const struct answer *answer, 
     }
 }
 
+static void command_dirty_age(struct node *node, const struct answer *answer, const char *argument)
+{
+    char *end;
+    unsigned long age_us = strtoul(argument, &end, 10);
+    if (*argument < '0' || *argument > '9' || *end != '\0' || world_set_dirty_age(node->world, age_us) != STATUS_OK) {
+        fail(answer, STATUS_INVALID, "dirty-age takes 100 to 10000000 microseconds, or 0");
+        return;
+    }
+    say(answer, "ok");
+}
+
 static void command_metrics(struct node *node, const struct answer *answer)
 {
     struct world_facts world;
@@ -341,6 +352,8 @@ void node_management_line(struct node *node, const char *line, size_t bytes, nod
         command_probe(node, &answer);
     } else if (strncmp(text, "probe ", 6) == 0 && part) {
         command_probe_begin(node, &answer, text + 6);
+    } else if (strncmp(text, "dirty-age ", 10) == 0) {
+        command_dirty_age(node, &answer, text + 10);
     } else if (strncmp(text, "ping ", 5) == 0) {
         say(&answer, "pong %s", text + 5);
         say(&answer, "ok");
@@ -349,6 +362,6 @@ void node_management_line(struct node *node, const char *line, size_t bytes, nod
     } else if (strcmp(text, "reset") == 0 && part) {
         command_reset(node, &answer);
     } else {
-        fail(&answer, STATUS_INVALID, "there is no such command here: status, metrics, probe [NAME COUNT], ping TEXT, move N, reset");
+        fail(&answer, STATUS_INVALID, "there is no such command here: status, metrics, probe [NAME COUNT], dirty-age US, ping TEXT, move N, reset");
     }
 }

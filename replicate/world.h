@@ -77,6 +77,9 @@ uint64_t world_deadline_ns(const struct world *world);
 void world_pause(struct world *world, bool pause);
 /* For a checkpoint: no new freeze, so that the pipeline drains. */
 void world_hold_freezes(struct world *world, bool hold);
+/* While the world runs, close an epoch that has been dirty for `age_us` (DIRTY_AGE_US_MIN..MAX; 0: RUNNING_DIRTY_AGE_MS again). Until this node's next
+ * boot. INVALID: out of range. */
+MUST_CHECK enum status world_set_dirty_age(struct world *world, uint64_t age_us);
 /* No epoch is in flight or being captured. */
 bool world_pipeline_empty(const struct world *world);
 /* Nothing is dirty either. */

@@ -121,7 +121,19 @@ static uint64_t freeze_due_ns(struct world *world)
     if (output_pending(world)) {
         return waiting || world->flight_count == 0 ? 0 : world->last_freeze_ns + ms(RUNNING_OUTPUT_INTERVAL_MS);
     }
+    if (!waiting && world->dirty_age_us != 0) {
+        return world->dirty_since_ns + world->dirty_age_us * 1000u;
+    }
     return world->dirty_since_ns + ms(waiting ? WAITING_DIRTY_AGE_MS : RUNNING_DIRTY_AGE_MS);
+}
+
+enum status world_set_dirty_age(struct world *world, uint64_t age_us)
+{
+    if (age_us != 0 && (age_us < DIRTY_AGE_US_MIN || age_us > DIRTY_AGE_US_MAX)) {
+        return STATUS_INVALID;
+    }
+    world->dirty_age_us = age_us;
+    return STATUS_OK;
 }
 
 static void freeze_epoch(struct world *world)

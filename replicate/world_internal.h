@@ -55,6 +55,7 @@ struct world {
     uint64_t clock_base_ns, clock_machine_ns; /* world clock = base + (now - machine) */
     uint64_t dirty_since_ns;         /* first write of the open epoch; 0: nothing dirty */
     uint64_t last_freeze_ns;
+    uint64_t dirty_age_us;           /* 0: RUNNING_DIRTY_AGE_MS */
     uint64_t resumed;                /* as the ABI page says */
     uint32_t progress_written;       /* transmit_released as the ABI page says */
     uint32_t console_progress_written;
