@@ -1,12 +1,12 @@
 # Eidolon: kernel, world, host command and tests, in one make.
 #
 #   make run       install what is missing, build, start a cluster and attach to a session
-#   make test      all tests: unit, then QEMU
+#   make test      all tests: unit, simulator, QEMU
 #   make demo      a narrated proof on a cluster of its own
 #   make bench     figures and their ratios to probes (QUICK=1: small samples); make bench-compare
 #   make           build everything that the sources present allow
 #   make fuzz      each decoder fuzzed for MINUTES=1; FUZZ=NAME: one of them
-#   make test-unit | test-fuzz | test-qemu | test-raft-hunks | lint | clean | distclean | help
+#   make test-unit | test-fuzz | test-sim | test-qemu | test-raft-hunks | sim-mutants | lint | clean | distclean | help
 #
 # V=1 shows each command. Everything made stands under build/. A folder's sources are found by wildcard.
 #
@@ -235,7 +235,7 @@ $(fuzz_programs): $(build)/fuzz/%: $(build)/fuzz/%.c.o $(fuzz_libraries)
 	$(call say,LD,'$@')
 	$(quiet)$(CLANG) $(fuzz_flags) -fsanitize=fuzzer $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -o $@
 
-.PHONY: test test-unit test-fuzz fuzz test-qemu test-raft-hunks lint run demo bench bench-compare clean distclean help all FORCE
+.PHONY: test test-unit test-fuzz fuzz test-sim test-qemu test-raft-hunks sim-mutants lint run demo bench bench-compare clean distclean help all FORCE
 
 # These check the machine each time, then build with all processors unless told otherwise.
 whole_make = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
@@ -243,6 +243,7 @@ whole_make = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j
 test:
 	@third-party/setup.sh
 	@$(whole_make) test-unit
+	@$(whole_make) test-sim
 	@$(whole_make) test-qemu
 
 test-unit: $(test_programs)
@@ -261,6 +262,16 @@ test-raft-hunks: $(raft_patch_programs)
 	@compile="$(CC) $(call third_party_flags_raft) $(asan_flags) $(third_party_flags_asan_raft)" link="$(CC) $(asan_flags)" \
 		tests/unit/raft-hunks.sh consensus/raft-0.22.1.patch $(build) \
 		-Wl,--start-group $(test_libraries) -Wl,--end-group -lcmocka
+
+# Simulated clusters; tests/sim/run says what and how long.
+test-sim: $(build)/eidolon-sim
+	@tests/sim/run $(build)/eidolon-sim
+
+# Plants defects, one at a time, and expects the simulator to notice each. Not part of `test`.
+sim-mutants: $(build)/eidolon-sim
+	@compile="$(CC) $(host_flags) $(own_flags) $(own_flags_host)" \
+		compile_raft="$(CC) $(host_flags) $(call third_party_flags_raft)" link="$(CC) $(host_flags)" \
+		tests/sim/mutants $(build) $(call objects_of,host,$(simulator_sources))
 
 # --- Everything ------------------------------------------------------------------------------------------
 

@@ -161,6 +161,9 @@ static void check_world(struct sim_node *node, const struct world_facts *world)
         sim_fail(sim, SIM_EXIT_INVARIANT + SIM_BOUND, "BOUND node %u: %u epochs in flight, %u dirty pages", node->number, world->in_flight,
                  world->dirty_pages);
     }
+    if (node->holds_address && !world->host) {
+        sim_fail(sim, SIM_EXIT_INVARIANT + SIM_GATE, "GATE node %u answers for a world that it does not host", node->number);
+    }
     if (world->life == WORLD_LIFE_STOPPED) {
         sim_fail(sim, SIM_EXIT_INVARIANT + SIM_NO_TEAR, "NO-TEAR node %u: the world was stopped: %s", node->number, world->reason);
     }
@@ -182,6 +185,10 @@ void sim_check_node(struct sim_node *node)
     }
     check_commit(node, &group);
     check_amnesia(node, &group);
+    if (!node->damaged && group.raft_id != node->known_id) {
+        sim_fail(sim, SIM_EXIT_INVARIANT + SIM_DURABLE, "DURABLE node %u, whose disk is whole, has given up %llx and is %llx", node->number,
+                 (unsigned long long)node->known_id, (unsigned long long)group.raft_id);
+    }
     if (group.log_bytes > group.log_bytes_max) {
         sim_fail(sim, SIM_EXIT_INVARIANT + SIM_BOUND, "BOUND node %u: its log has outgrown its region", node->number);
     }

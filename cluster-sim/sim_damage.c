@@ -103,7 +103,7 @@ void sim_return(struct sim_node *node)
 void sim_damage_review(struct sim_node *node)
 {
     struct sim *sim = node->sim;
-    if (!node->damaged || !sim_serving(node) || node->disk.lying) {
+    if (!node->damaged || !sim_serving(node) || node->disk.lying || node->disk.errors_until_ns > sim->now_ns) {
         return;
     }
     const struct group *group = node->node->group;
@@ -114,6 +114,7 @@ void sim_damage_review(struct sim_node *node)
     bool tail_again = !node->rotten && facts.commit_index >= node->known_last_index && others_have_all(sim, node);
     if ((anew || tail_again) && all_call_it_voter(sim, node)) {
         node->damaged = node->rotten = false;
+        node->known_id = facts.raft_id;
         sim_note(sim, node->number, "has everything again, as %llx", (unsigned long long)facts.raft_id);
     }
 }
@@ -199,6 +200,16 @@ static void lie(struct sim *sim, struct sim_node *node)
     sim_at(sim, duration, lie_event, node, node->life);
 }
 
+/* It may give its incarnation up when it cannot read what it has. */
+static void disk_error(struct sim *sim, struct sim_node *node)
+{
+    uint64_t duration = sim_below(sim, SIM_SECOND);
+    sim_note(sim, node->number, "FAULT disk fails requests for %llu ms", (unsigned long long)(duration / SIM_MS));
+    node->damaged = true;
+    node->damaged_id = node->known_id;
+    node->disk.errors_until_ns = sim->now_ns + duration;
+}
+
 /* Have all others durable evidence of a later boot than that which the older disk will show? */
 static bool evidence_everywhere(struct sim *sim, const struct sim_node *victim, uint64_t raft_id, uint64_t shows_boot)
 {
@@ -268,6 +279,9 @@ void sim_damage(struct sim *sim, enum sim_fault kind)
         break;
     case SIM_FAULT_LYING:
         lie(sim, node);
+        break;
+    case SIM_FAULT_DISK_ERROR:
+        disk_error(sim, node);
         break;
     case SIM_FAULT_OLD_DISK:
         if (!older_disk(sim, node)) {

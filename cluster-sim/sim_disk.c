@@ -180,6 +180,7 @@ void sim_disk_create(struct sim_node *node, const uint64_t *incarnations)
     }
     seal_superblock(&keys, &superblock);
     node->disk.created = superblock;
+    node->known_id = raft_id_make(node->number, superblock.incarnation);
     memcpy(node->disk.bytes, &superblock, sizeof superblock);
 }
 

@@ -176,14 +176,6 @@ static void move(struct sim *sim)
     }
 }
 
-static void disk_error(struct sim *sim)
-{
-    struct sim_node *node = victim_of(sim);
-    uint64_t duration = sim_below(sim, SIM_SECOND);
-    sim_note(sim, node->number, "FAULT disk fails requests for %llu ms", (unsigned long long)(duration / SIM_MS));
-    node->disk.errors_until_ns = sim->now_ns + duration;
-}
-
 static void slow_disk(struct sim *sim)
 {
     struct sim_node *node = victim_of(sim);
@@ -231,9 +223,6 @@ static void inject(struct sim *sim, enum sim_fault kind)
     case SIM_FAULT_MOVE:
         move(sim);
         break;
-    case SIM_FAULT_DISK_ERROR:
-        disk_error(sim);
-        break;
     case SIM_FAULT_SLOW_DISK:
         slow_disk(sim);
         break;
@@ -244,6 +233,7 @@ static void inject(struct sim *sim, enum sim_fault kind)
         clock_fault(sim);
         break;
     case SIM_FAULT_DISK_LOSS:
+    case SIM_FAULT_DISK_ERROR:
     case SIM_FAULT_ROT:
     case SIM_FAULT_LYING:
     case SIM_FAULT_OLD_DISK:
@@ -264,7 +254,7 @@ static void fault_event(struct sim *sim, void *context, uint64_t argument)
         return;
     }
     enum sim_fault kind = (enum sim_fault)sim_below(sim, SIM_FAULT_KINDS);
-    bool rare = kind == SIM_FAULT_POWER || kind == SIM_FAULT_DISK_ERROR; /* they stop the cluster for long: not as often as others */
+    bool rare = kind == SIM_FAULT_POWER; /* it stops the cluster for long: not as often as others */
     if ((sim->faults & 1u << kind) != 0 && (!rare || sim_chance(sim, sim->faults == 1u << kind ? 100 : 30))) {
         inject(sim, kind);
     }

@@ -1,5 +1,6 @@
 /* After all faults have healed: liveness, then a quiet phase in which nothing may move (IDLE) and all nodes are equal. */
 #include "cluster-sim/sim.h"
+#include "consensus/group_internal.h"
 #include "replicate/node_internal.h"
 
 enum { SERVED_SECONDS = 2, CALM_SECONDS = 4, IDLE_SECONDS = 5 };
@@ -16,7 +17,7 @@ bool sim_check_settled(struct sim *sim)
         }
         group_facts(node->node->group, &group);
         world_facts(node->node->world, &world);
-        if (!group.voter || world.committed == 0) {
+        if (!group.voter || world.committed == 0 || node->node->group->member_count != sim->node_count) {
             return false;
         }
         committed = world.committed > committed ? world.committed : committed;
