@@ -174,6 +174,7 @@ enum status group_start(struct group *group, const struct disk_superblock *super
     }
     group->raft_id = raft_id_make(superblock->node_number, superblock->incarnation);
     group_address_of(group->raft_id, group->address);
+    group->config.machine->entropy(group->config.machine->context, &group->life, sizeof group->life);
     take_checkpoint(group, superblock);
     enum status status = read_disk(group, superblock, reason);
     if (status != STATUS_OK) {

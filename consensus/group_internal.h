@@ -45,6 +45,7 @@ struct group_peer {
     uint64_t raft_id;
     char address[GROUP_ADDRESS_BYTES];
     struct peers_hello hello;
+    uint64_t life, life_raft_id;    /* of the last hello that was accepted, on either lane */
     bool snapshot_wanted;
     uint64_t removed_told_ns;
     uint32_t queue_front, queue_count;
@@ -73,6 +74,7 @@ struct group {
     uint64_t time_ms;               /* given to the library last */
 
     uint64_t raft_id;
+    uint64_t life;                  /* random, of this start */
     char address[GROUP_ADDRESS_BYTES];
     uint8_t cluster_id[16];
     bool joining;

@@ -22,6 +22,7 @@ void group_own_hello(struct group *group, unsigned peer, struct peers_hello *hel
     hello->last_index = log_persisted(group->log);
     hello->last_term = log_term_of(group->log, hello->last_index);
     hello->flags = group->joining ? GROUP_HELLO_JOINING : 0;
+    hello->life = group->life;
 }
 
 enum status group_accept_hello(struct group *group, unsigned peer, const struct peers_hello *hello, enum peers_reason *reason)
@@ -36,7 +37,11 @@ enum status group_accept_hello(struct group *group, unsigned peer, const struct 
         return STATUS_REFUSED;
     }
     const struct disk_evidence *evidence = vote_evidence(group->vote, hello->raft_id);
-    if (evidence != NULL && (hello->boot_number < evidence->boot_number || hello->last_index < evidence->match_index)) {
+    /* A hello tells of the moment when its link came up. One that a slow handshake brings after the other lane has carried entries, or after a link
+     * that was made later, shows less than the same life has acknowledged since. */
+    struct group_peer *known = &group->peers[peer];
+    bool same_life = known->life_raft_id == hello->raft_id && known->life == hello->life;
+    if (evidence != NULL && (hello->boot_number < evidence->boot_number || (hello->last_index < evidence->match_index && !same_life))) {
         group_say(group, LOG_WARNING, "node %u shows boot %llu and entry %llu, but there is evidence of boot %llu and entry %llu: its disk is not what it was",
                   peer, (unsigned long long)hello->boot_number, (unsigned long long)hello->last_index, (unsigned long long)evidence->boot_number,
                   (unsigned long long)evidence->match_index);
@@ -48,6 +53,8 @@ enum status group_accept_hello(struct group *group, unsigned peer, const struct 
         return STATUS_REFUSED;
     }
     membership_note_evidence(group, hello->raft_id, hello->boot_number, 0);
+    known->life = hello->life;
+    known->life_raft_id = hello->raft_id;
     return STATUS_OK;
 }
 

@@ -39,7 +39,8 @@ struct peers_hello {
     uint64_t last_index;
     uint64_t last_term;
     uint64_t flags;           /* the user's */
-    uint8_t reserved[16];     /* zero */
+    uint64_t life;            /* the user's: drawn anew at each start, so that a hello that was long on its way is known for one of the same life */
+    uint8_t reserved[8];      /* zero */
 };
 
 /* Why a hello was not accepted. Told to the other side. Numbers are part of the protocol. */

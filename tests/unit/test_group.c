@@ -170,6 +170,28 @@ static void test_group_deposed_between_parts_applies_the_first_parts_again(void 
     cluster_destroy(cluster);
 }
 
+/* A hello is as old as its link. What the same life acknowledged since on the other lane does not make its disk an older one. */
+static void test_group_old_hello_of_the_same_life_is_accepted_of_another_refused(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 15);
+    struct cluster_node *leader = cluster_leader(cluster), *follower = cluster_follower(cluster, leader, 0);
+    struct peers_hello hello = {0};
+    group_own_hello(follower->group, leader->number, &hello);
+    cluster_submit_some(cluster, 20, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    cluster_cut(cluster, leader->number, cluster_follower(cluster, leader, 1)->number, true);
+    cluster_run(cluster, 200); /* the leader notes what it saw when it looks after its members: someone is away */
+    cluster_cut(cluster, leader->number, cluster_follower(cluster, leader, 1)->number, false);
+    assert_true(cluster_heals(cluster));
+    enum peers_reason reason = PEERS_REASON_NONE;
+    assert_int_equal(group_accept_hello(leader->group, follower->number, &hello, &reason), STATUS_OK);
+    hello.life++;
+    assert_int_equal(group_accept_hello(leader->group, follower->number, &hello, &reason), STATUS_REFUSED);
+    assert_int_equal(reason, PEERS_REASON_STALE);
+    cluster_destroy(cluster);
+}
+
 static void test_group_image_that_is_not_ready_delays_applying_only(void **state)
 {
     (void)state;
@@ -369,6 +391,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_group_transfer_to_a_dead_node_ends_and_the_leader_goes_on),
         cmocka_unit_test(test_group_isolated_leader_loses_and_its_entries_are_replaced),
         cmocka_unit_test(test_group_deposed_between_parts_applies_the_first_parts_again),
+        cmocka_unit_test(test_group_old_hello_of_the_same_life_is_accepted_of_another_refused),
         cmocka_unit_test(test_group_image_that_is_not_ready_delays_applying_only),
         cmocka_unit_test(test_group_five_nodes_two_dead_go_on),
         cmocka_unit_test(test_group_vote_that_is_not_durable_elects_nobody),
