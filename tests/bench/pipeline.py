@@ -117,6 +117,7 @@ def measure_epochs(results, quick):
                 results.add("delta bytes, sparse: a byte in each of 64 pages", facts["epochs"], per_page, unit="bytes/page", reference=10,
                             formula="1 + 3 a run + 6 a page", aim50=1.15, note="an empty epoch's bytes taken off")
         report_fault(results, probes, cluster, quick)
+        report_image_size(results, cluster, quick)
         for name, source in PATTERNS.items():
             cluster.execute(source)
             facts = run_epochs(cluster, f"pattern({20 if quick else 100})")
@@ -175,6 +176,20 @@ def report_rate(results, pages, facts):
     wanted = {64: 1000, 1000: 100}[pages]
     results.add(f"epochs per second, {pages} pages, one at a time", facts["epochs"], facts["per_second"], unit="1/s",
                 note=f"aim {wanted}/s at <= 25 % of a core; the host took {facts['share'] * 100:.0f} % of one, the program's own work included")
+
+
+def report_image_size(results, cluster, quick):
+    """The same epochs with more and more memory behind them."""
+    smallest = None
+    for mebibytes in (0, 8, 16) if quick else (0, 16, 48):
+        if mebibytes:
+            cluster.execute(programs.ballast(f"ballast{mebibytes}", mebibytes), timeout_s=600)
+        facts = run_epochs(cluster, f"epochs(64, {100 if quick else 1000})")
+        pages = Metrics(cluster, cluster.wait_host()).values["world_present_pages"]
+        middle = facts["freeze"].mean()
+        smallest = smallest or middle
+        results.add(f"stop at a freeze, 64 pages, image of {pages // 256} MiB", facts["freeze"].count, middle, reference=smallest,
+                    formula="with the smallest image", aim50=1.1, note="means, as p50 is right only within a fifth")
 
 
 def report_fault(results, probes, cluster, quick):

@@ -361,6 +361,46 @@ static void test_world_that_waits_with_dirty_pages_closes_the_epoch_after_the_ag
     assert_int_equal(facts_of(host).in_flight, 1);
 }
 
+static void test_world_dirty_age_given_closes_the_epoch_after_it(void **state)
+{
+    struct fixture *fixture = *state;
+    struct side *host = &fixture->sides[0];
+    born(fixture);
+    assert_int_equal(world_set_dirty_age(host->world, (RUNNING_DIRTY_AGE_MS + 50) * 1000), STATUS_OK);
+    assert_true(poke(host, heap_of(host), "x", 1));
+    pass(fixture, RUNNING_DIRTY_AGE_MS + 40);
+    settle(host);
+    assert_int_equal(facts_of(host).in_flight, 0);
+    pass(fixture, 10);
+    settle(host);
+    assert_int_equal(facts_of(host).in_flight, 1);
+}
+
+static void test_world_dirty_age_out_of_range_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    struct world *world = fixture->sides[0].world;
+    assert_int_equal(world_set_dirty_age(world, DIRTY_AGE_US_MIN - 1), STATUS_INVALID);
+    assert_int_equal(world_set_dirty_age(world, DIRTY_AGE_US_MAX + 1), STATUS_INVALID);
+    assert_int_equal(world_set_dirty_age(world, 0), STATUS_OK);
+}
+
+static void test_world_times_count_each_epoch_once(void **state)
+{
+    struct fixture *fixture = *state;
+    born(fixture);
+    uint64_t epoch = facts_of(&fixture->sides[0]).committed;
+    const struct world_times *host = world_times(fixture->sides[0].world), *standby = world_times(fixture->sides[1].world);
+    assert_true(epoch > 0);
+    assert_int_equal(host->freeze.count, epoch);
+    assert_int_equal(host->capture.count, epoch);
+    assert_int_equal(host->seal.count, epoch);
+    assert_int_equal(host->commit.count, epoch);
+    assert_int_equal(host->apply.count, 0);
+    assert_int_equal(standby->apply.count, epoch);
+    assert_int_equal(standby->freeze.count, 0);
+}
+
 static void test_world_wait_ends_at_its_deadline(void **state)
 {
     struct fixture *fixture = *state;
@@ -729,6 +769,9 @@ int main(void)
         TEST(test_world_takeover_sends_again_what_its_image_does_not_call_released),
         TEST(test_world_idle_closes_no_epoch),
         TEST(test_world_that_waits_with_dirty_pages_closes_the_epoch_after_the_age),
+        TEST(test_world_dirty_age_given_closes_the_epoch_after_it),
+        TEST(test_world_dirty_age_out_of_range_is_refused),
+        TEST(test_world_times_count_each_epoch_once),
         TEST(test_world_wait_ends_at_its_deadline),
         TEST(test_world_past_its_pipeline_waits),
         TEST(test_world_without_room_in_the_log_tries_again),
