@@ -114,6 +114,8 @@ uint64_t node_now_ns(const struct node *node);
 void node_become_stranger(struct node *node, const char *why);
 /* Take no part any more until this node is started again, and leave the disk as it is: `format` says why. */
 void node_stand_aside(struct node *node, enum store_disk disk, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* node_checkpoint.c */
+void node_checkpoint_tick(struct node *node);
 /* node_agreement.c */
 void node_agreement_tick(struct node *node);
 void node_agreement_applied(struct node *node, bool contradicts);
