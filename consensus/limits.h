@@ -58,6 +58,9 @@ enum {
     PEERS_SILENCE_RAFT_PERCENT = 300,
     PEERS_KEEPALIVE_BULK_PERCENT = 300,
     PEERS_SILENCE_BULK_PERCENT = 1000,
+    /* In silences: a lane on which bytes arrive, but in all that time no message was whole and authentic, is ended too. An altered length would otherwise
+     * keep it waiting for ever. A largest message gets through in time at 100 KiB a second. */
+    PEERS_DEAF_SILENCES = 5,
     /* How often a queue that found no room on its link looks again. */
     PEERS_RETRY_US = 1000,
 };

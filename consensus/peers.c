@@ -41,6 +41,7 @@ struct lane {
     struct channel *channel;
     struct peers_hello hello;    /* the peer's, in UP */
     uint64_t arrived_ns;         /* last bytes of the peer */
+    uint64_t message_ns;         /* its last whole message, in UP */
     uint64_t sealed_ns;          /* our last message */
     uint64_t refusal_ends_ns;
     struct link_queue queue;
@@ -289,7 +290,7 @@ static void lane_came_up(struct peers *peers, struct lane *lane, const uint8_t *
     lane->hello = hello;
     lane->state = LANE_UP;
     uint64_t now = now_of(peers);
-    lane->sealed_ns = now;
+    lane->sealed_ns = lane->message_ns = now;
     if (lane->number == PEERS_LANE_RAFT) {
         peers->heard_ns[lane->peer] = now;
     }
@@ -314,6 +315,7 @@ static void lane_was_refused(struct peers *peers, struct lane *lane, const struc
 static void lane_message(struct peers *peers, struct lane *lane, const struct channel_event *event)
 {
     peers->counters.messages_received++;
+    lane->message_ns = now_of(peers);
     peers->counters.bytes_received += channel_record_bytes(event->header_bytes, event->body_bytes);
     if (lane->state == LANE_REFUSING) {
         return;
@@ -498,6 +500,11 @@ static void lane_tick(struct peers *peers, struct lane *lane, uint64_t now_ns)
         peers->counters.links_silent++;
         say(peers, LOG_INFO, lane, "silent for %llu ms; the link is ended", (unsigned long long)((now_ns - lane->arrived_ns) / 1000000));
         lane_end(peers, lane);
+    } else if (lane->state == LANE_UP && now_ns >= lane->message_ns + PEERS_DEAF_SILENCES * peers->silence_ns[lane->number]) {
+        peers->counters.links_silent++;
+        say(peers, LOG_WARNING, lane, "bytes arrive, but for %llu ms no whole message; the link is ended",
+            (unsigned long long)((now_ns - lane->message_ns) / 1000000));
+        lane_end(peers, lane);
     } else if (lane->state == LANE_UP && now_ns >= lane->sealed_ns + peers->keepalive_ns[lane->number]) {
         lane->sealed_ns = now_ns; /* also when it does not fit: what is queued speaks for us */
         if (lane->queue.bytes == 0) {
@@ -535,6 +542,7 @@ static uint64_t lane_deadline_ns(const struct peers *peers, const struct lane *l
         break;
     case LANE_UP:
         deadline = earlier(lane->arrived_ns + peers->silence_ns[lane->number], lane->sealed_ns + peers->keepalive_ns[lane->number]);
+        deadline = earlier(deadline, lane->message_ns + PEERS_DEAF_SILENCES * peers->silence_ns[lane->number]);
         break;
     case LANE_REFUSING:
         deadline = lane->refusal_ends_ns;

@@ -17,8 +17,8 @@ def patch(name, source, text, *scenarios):
 
 DEFECTS = [
     # -- the gate --
-    own("release_before_commit", "replicate/world_epoch.c", "    world->last_freeze_ns = now_ns(world);\n}",
-        "    world->last_freeze_ns = now_ns(world);\n    gate_release_epoch(world->gate, epoch);\n}", "one-way", "power"),
+    own("release_before_commit", "replicate/world_epoch.c", "    world->freeze_asked = world->blocked = false;\n    world->last_freeze_ns = now_ns(world);\n",
+        "    world->freeze_asked = world->blocked = false;\n    world->last_freeze_ns = now_ns(world);\n    gate_release_epoch(world->gate, epoch);\n", "one-way", "power"),
     own("old_host_keeps_address", "replicate/world.c", "    world->machine->world_address_hold(world->machine->context, false);\n", "", "one-way", "moves"),
     # -- undo and resume --
     own("undo_forgotten", "replicate/world.c", "        image_undo_epoch(world->image, &world_newest_flight(world)->undo);\n", "", "one-way"),

@@ -577,6 +577,25 @@ static void test_peers_silent_link_is_ended_after_its_time(void **state)
     cluster_free(cluster);
 }
 
+/* Bytes alone are no sign of life: a message whose length was altered would be waited for as long as any come. */
+static void test_peers_link_without_whole_messages_is_ended_after_its_time(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_up(WIDE);
+    struct node *one = &cluster->nodes[1];
+    cluster->links.pipes[2][1][0].stopped = true;
+    for (unsigned half = 1; half < 2 * PEERS_DEAF_SILENCES; half++) {
+        cluster_run(cluster, silence_ns / 2, silence_ns / 2);
+        assert_true(peers_is_up(one->peers, 2, 0));
+        peers_link_data(one->peers, 2, 0, half == 2 ? "\1" : "\0", 1); /* a length of 256, then the beginning of what it promises */
+    }
+    cluster_run(cluster, silence_ns / 2, silence_ns / 2);
+    assert_false(peers_is_up(one->peers, 2, 0));
+    assert_int_equal(one->downs[2][0], 1);
+    assert_true(peers_is_up(one->peers, 2, 1));
+    cluster_free(cluster);
+}
+
 /* A loop that sleeps until the deadline makes progress each time. */
 static void test_peers_deadline_is_in_the_future_after_each_tick(void **state)
 {
@@ -807,6 +826,7 @@ int main(void)
         cmocka_unit_test(test_peers_idle_links_stay_up_and_peers_count_as_heard),
         cmocka_unit_test(test_peers_busy_sender_sends_no_keepalives),
         cmocka_unit_test(test_peers_silent_link_is_ended_after_its_time),
+        cmocka_unit_test(test_peers_link_without_whole_messages_is_ended_after_its_time),
         cmocka_unit_test(test_peers_deadline_is_in_the_future_after_each_tick),
         cmocka_unit_test(test_peers_malformed_message_ends_the_link_and_nothing_else),
         cmocka_unit_test(test_peers_well_formed_rogue_is_heard),
