@@ -10,18 +10,20 @@ world_sources := $(wildcard objects/*.c objects/*.h objects/*.S objects/*.ld obj
 $(mpy_cross): $(sources_dir)/micropython.stamp
 	$(call say,MAKE,'mpy-cross  (host$(comma) about 20 s)')
 	@mkdir -p $(@D)
-	$(quiet)$(MAKE) --no-print-directory -C $(micropython_dir)/mpy-cross BUILD=$(abspath $(@D)) PROG=mpy-cross \
+	$(quiet)$(MAKE) --no-print-directory -C $(micropython_dir)/mpy-cross BUILD=../../../host/mpy-cross PROG=mpy-cross \
 		>$(build)/host/mpy-cross.log 2>&1 || { tail -n 20 $(build)/host/mpy-cross.log; exit 1; }
 	@touch $@
 
-world_make_flags = $(patsubst $(build)/%,$(abspath $(build))/%,$(filter-out -I.,$(world_flags)))
+# Paths as that folder sees them: relative, so that a copy of the whole tree builds by its own files.
+world_path = $(patsubst %,../../%,$(1))
+world_make_flags = $(patsubst $(build)/%,$(call world_path,$(build))/%,$(filter-out -I.,$(world_flags)))
 
 $(world_image): $(mpy_cross) $(world_libraries) $(world_sources) objects/objects.mk $(sources_dir)/micropython.stamp
 	$(call say,MAKE,'world')
 	$(quiet)$(MAKE) --no-print-directory -C objects/micropython_port -f Makefile $(if $(filter 1,$(V)),V=1,) \
-		ROOT=../.. MICROPYTHON=$(abspath $(micropython_dir)) LWIP=$(abspath $(sources_dir))/lwip \
-		BUILD=$(abspath $(build))/world/objects MICROPY_MPYCROSS=$(abspath $(mpy_cross)) WORLD=$(abspath $@) \
-		LIBRARIES='$(abspath $(world_libraries))' world_flags='$(world_make_flags)' \
+		ROOT=../.. MICROPYTHON=$(call world_path,$(micropython_dir)) LWIP=$(call world_path,$(sources_dir)/lwip) \
+		BUILD=$(call world_path,$(build)/world/runtime) MICROPY_MPYCROSS=$(call world_path,$(mpy_cross)) \
+		WORLD=$(call world_path,$@) LIBRARIES='$(call world_path,$(world_libraries))' world_flags='$(world_make_flags)' \
 		world_own_flags='-std=gnu17 $(filter-out -std=c17 -I. -isystem $(generated_include),$(own_flags)) $(own_flags_world)' \
 		>$(build)/world/objects.log 2>&1 || { grep -E -A6 'error|warning|undefined|Error' $(build)/world/objects.log | head -n 60; exit 1; }
 	@touch $@

@@ -134,6 +134,7 @@ _thread.start_new_thread(lambda: asyncio.run(main()), ())
 
     def test_client_in_the_world_reaches_a_server_outside(self):
         with socket.create_server(("127.0.0.1", 0)) as server:
+            server.settimeout(30)
             port = server.getsockname()[1]
             client = self.world.start_exec(f"import socket\ns = socket.socket()\ns.connect(socket.getaddrinfo('10.0.2.2', {port})[0][-1])\n"
                                            "s.send(b'question')\nprint(s.recv(100))\ns.close()")

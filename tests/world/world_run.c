@@ -14,7 +14,7 @@
  *   hold     frames of the world are kept back, and their slots not released
  *   release  they go out
  *   drop     frames that are kept back are lost, as with a node that died
- *   quit
+ *   quit     as the end of stdin does
  * Console lines of the world appear on stderr. Exit status: 0 after quit, 1 when the world stopped or faulted. */
 #include <elf.h>
 #include <errno.h>
@@ -69,8 +69,7 @@ static struct {
     uint64_t epoch, epoch_committed, commit_due_ns;
     uint32_t node, move_to;
     uint64_t move_due_ns;
-    int stdin_open;
-} run = {.epoch = 1, .node = 1, .stdin_open = 1};
+} run = {.epoch = 1, .node = 1};
 
 static _Noreturn void fail(const char *what)
 {
@@ -258,10 +257,8 @@ static void read_commands(void)
     static char buffer[256];
     static size_t filled;
     ssize_t got = read(STDIN_FILENO, buffer + filled, sizeof buffer - 1 - filled);
-    if (got <= 0) {
-        run.stdin_open = 0;
-        return;
-    }
+    if (got <= 0)
+        exit(0); /* whoever started it has gone */
     filled += (size_t)got;
     buffer[filled] = 0;
     char *end;
@@ -302,7 +299,7 @@ static void pump(uint64_t wait_ns)
     run.poll_count = 0;
     slirp_pollfds_fill(run.slirp, &timeout_ms, add_poll, NULL);
     unsigned slirp_count = run.poll_count;
-    if (run.stdin_open && slirp_count < POLLS_MAX)
+    if (slirp_count < POLLS_MAX)
         run.polls[run.poll_count++] = (struct pollfd){.fd = STDIN_FILENO, .events = POLLIN};
     uint64_t exact_ns = (uint64_t)timeout_ms * 1000000ull;
     if (wait_ns < exact_ns || wait_ns < 1000000ull)
