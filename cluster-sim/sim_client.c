@@ -8,7 +8,7 @@
 #include "include/check.h"
 #include "replicate/node_internal.h"
 
-enum { RETRY_MS = 200, BURST_MAX = 30, LOST_PERCENT = 2 };
+enum { RETRY_MS = 200, HASTY_RETRY_MS = 10, HASTY_PAUSE_MS = 50, BURST_MAX = 30, LOST_PERCENT = 2 };
 
 /* The switch: the node that announced the address last. */
 static struct sim_node *address_holder(struct sim *sim)
@@ -63,7 +63,9 @@ static void client_send(struct sim *sim, void *context, uint64_t generation)
             send_frame(sim, &frame, request_arrives); /* twice */
         }
     }
-    sim_at(sim, RETRY_MS * SIM_MS, client_send, client, generation);
+    /* Hasty clients keep the pipeline of a host full that cannot commit. */
+    uint64_t retry_ms = sim->pause_ms <= HASTY_PAUSE_MS && !sim->healed ? HASTY_RETRY_MS : RETRY_MS;
+    sim_at(sim, retry_ms * SIM_MS, client_send, client, generation);
 }
 
 static void next_request(struct sim *sim, struct sim_client *client)

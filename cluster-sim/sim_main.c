@@ -25,6 +25,7 @@ static const struct scenario {
     {"lost-disks", "crash,disk-loss,loss,move,cut", 2500, 1500},
     {"power", "power,crash,loss", 1500, 300},
     {"one-way", "one-way,flap,freeze,loss", 800, 1500},
+    {"deposed", "cut,one-way,freeze,loss", 1200, 20},
     {"moves", "move,cut,freeze,loss", 600, 500},
     {"busy", "crash,one-way,disk-loss,slow-disk,loss", 8000, 5},
     {"bad-disks", "rot,lying-flush,old-disk,disk-error,slow-disk,crash,loss", 1200, 1000},

@@ -40,6 +40,7 @@ struct program {
     uint64_t request, client;
     uint64_t write;          /* of this request, 0.. */
     uint64_t writes, kind;
+    uint64_t done;           /* requests done: what the memory says, too */
     uint64_t produced;       /* what the frame of step 5 will be */
 };
 
@@ -206,6 +207,11 @@ static bool step_take(struct sim_node *node, struct program *program, uint64_t h
         sim_fail(node->sim, SIM_EXIT_INVARIANT + SIM_NO_TEAR, "NO-TEAR node %u: the world reads a received frame that nobody sent", node->number);
         return false;
     }
+    if (state.sequence != program->done) {
+        sim_fail(node->sim, SIM_EXIT_INVARIANT + SIM_NO_TEAR, "NO-TEAR node %u: registers know of %llu requests, memory of %llu", node->number,
+                 (unsigned long long)program->done, (unsigned long long)state.sequence);
+        return false;
+    }
     program->client = request.client;
     program->request = request.request;
     plan_work(program);
@@ -300,6 +306,7 @@ static bool step_done(struct sim_node *node, struct program *program, uint64_t h
     if (!world_put(node, heap, &state, sizeof state)) {
         return false;
     }
+    program->done = state.sequence;
     program->step = STEP_ANSWER;
     return true;
 }

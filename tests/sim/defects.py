@@ -23,12 +23,12 @@ DEFECTS = [
     # -- undo and resume --
     own("undo_forgotten", "replicate/world.c", "        image_undo_epoch(world->image, &world_newest_flight(world)->undo);\n", "", "one-way"),
     own("undo_oldest_first", "replicate/world.c", "image_undo_epoch(world->image, &world_newest_flight(world)->undo);",
-        "image_undo_epoch(world->image, &world_flight(world, 0)->undo);", "one-way"),
-    own("undo_open_epoch_forgotten", "replicate/world.c", "    image_undo_open(world->image);\n", "", "one-way"),
+        "image_undo_epoch(world->image, &world_flight(world, 0)->undo);", "deposed", "one-way"),
+    own("undo_open_epoch_forgotten", "replicate/world.c", "    image_undo_open(world->image);\n", "", "deposed", "one-way"),
     own("record_kept_at_step_down", "replicate/world.c", "    world->record = world->committed_record;\n    if (segments_changed) {\n        image_refresh_rights(world->image);\n    }\n    /* The clock",
-        "    if (segments_changed) {\n        image_refresh_rights(world->image);\n    }\n    /* The clock", "one-way", "mix"),
+        "    if (segments_changed) {\n        image_refresh_rights(world->image);\n    }\n    /* The clock", "deposed", "deposed:5"),
     own("registers_not_resumed", "replicate/world.c", "    memcpy(world->registers, world->record.registers, sizeof world->registers);\n", "", "mix"),
-    own("parts_not_applied_again", "consensus/group_step.c", "            group->apply_again = true;\n", "", "moves", "moves:5"),
+    own("parts_not_applied_again", "consensus/group_step.c", "            group->apply_again = true;\n", "", "deposed", "deposed:5"),
     # -- capture --
     own("frozen_page_written", "replicate/image.c", "    } else if (entry->state == PAGE_FROZEN) {\n        capture_page(image, page);\n    }",
         "    } else if (entry->state == PAGE_FROZEN) {\n        image->frozen_left--;\n    }", "calm", "busy"),
