@@ -24,7 +24,7 @@ static enum status link_send(void *context, unsigned peer, unsigned lane, const 
     if (!pipe->open) {
         return STATUS_CLOSED;
     }
-    if (bytes > link_room(context, peer, lane)) {
+    if (bytes > link_room(context, peer, lane) || fake_machine_fails(context, FAKE_SEND)) {
         return STATUS_FULL;
     }
     memcpy(pipe->bytes + pipe->count, data, bytes);

@@ -16,6 +16,14 @@ struct fake_write {
     uint8_t data[];
 };
 
+/* What reserve gave out: mapped, or from the heap. */
+struct fake_reserved {
+    void *memory;
+    size_t mapped_bytes;
+};
+
+enum { LARGE_BYTES = 1 << 20, GUARD_BYTES = 4096 };
+
 static uint64_t sequence; /* orders completions and flush submissions */
 
 uint64_t test_random(uint64_t *state)
@@ -38,6 +46,24 @@ uint64_t test_seed(const char *test, uint64_t base)
     uint64_t seed = given != NULL ? strtoull(given, NULL, 0) : base;
     printf("%s: seed %llu (EIDOLON_TEST_SEED=%llu repeats it)\n", test, (unsigned long long)seed, (unsigned long long)seed);
     return seed;
+}
+
+/* -- the n-th failure -- */
+
+void fake_machine_fail_once(struct fake_machine *fake, enum fake_call call, uint64_t n)
+{
+    fake->failing = call;
+    fake->fail_at = n;
+}
+
+bool fake_machine_has_failed(const struct fake_machine *fake)
+{
+    return fake->fail_at == 0;
+}
+
+bool fake_machine_fails(struct fake_machine *fake, enum fake_call call)
+{
+    return fake->fail_at > 0 && fake->failing == call && --fake->fail_at == 0;
 }
 
 /* -- clock, entropy, log -- */
@@ -80,6 +106,10 @@ static enum status fake_block_read(void *context, uint64_t offset, void *buffer,
     CHECK(offset % MACHINE_BLOCK_BYTES == 0);
     CHECK(bytes % MACHINE_BLOCK_BYTES == 0);
     CHECK(offset + bytes <= fake->disk.bytes);
+    if (fake_machine_fails(fake, FAKE_READ)) {
+        memset(buffer, 0xa5, bytes);
+        return STATUS_IO_ERROR;
+    }
     if (fake->disk.read_error_at >= offset && fake->disk.read_error_at < offset + bytes) {
         return STATUS_IO_ERROR;
     }
@@ -91,7 +121,7 @@ static enum status fake_block_submit(void *context, struct block_request *reques
 {
     struct fake_machine *fake = context;
     struct fake_disk *disk = &fake->disk;
-    if (disk->queued >= disk->queue_max) {
+    if (disk->queued >= disk->queue_max || fake_machine_fails(fake, FAKE_SUBMIT)) {
         return STATUS_FULL;
     }
     if (request->operation == BLOCK_WRITE) {
@@ -130,7 +160,7 @@ static enum status fake_block_write(void *context, uint64_t offset, const void *
     CHECK(bytes > 0);
     CHECK(bytes % MACHINE_BLOCK_BYTES == 0);
     CHECK(offset + bytes <= fake->disk.bytes);
-    if (fake->disk.write_errors) {
+    if (fake->disk.write_errors || fake_machine_fails(fake, FAKE_WRITE)) {
         return STATUS_IO_ERROR;
     }
     memcpy(fake->disk.current + offset, buffer, bytes);
@@ -154,6 +184,34 @@ static void retire_flushed(struct fake_disk *disk, uint64_t until)
     disk->unflushed_tail = at;
 }
 
+/* Each sector of a write that no flush covers survives or not. */
+static void keep_some_sectors(struct fake_machine *fake, const struct fake_write *write)
+{
+    for (size_t at = 0; at < write->bytes; at += MACHINE_SECTOR_BYTES) {
+        if (test_random(&fake->seed) % 2 == 0) {
+            memcpy(fake->disk.durable + write->offset + at, write->data + at, MACHINE_SECTOR_BYTES);
+        }
+    }
+}
+
+/* A flush that failed: of what it would have covered each sector survives or not, and no later flush makes up for it. */
+static void forget_completed(struct fake_machine *fake, uint64_t until)
+{
+    struct fake_disk *disk = &fake->disk;
+    struct fake_write **at = &disk->unflushed;
+    while (*at != NULL) {
+        struct fake_write *write = *at;
+        if (write->request == NULL && write->completed_at < until) {
+            keep_some_sectors(fake, write);
+            *at = write->next;
+            free(write);
+        } else {
+            at = &write->next;
+        }
+    }
+    disk->unflushed_tail = at;
+}
+
 bool fake_disk_complete(struct fake_machine *fake, bool any_order)
 {
     struct fake_disk *disk = &fake->disk;
@@ -168,11 +226,14 @@ bool fake_disk_complete(struct fake_machine *fake, bool any_order)
     *at = request->next;
     disk->queued--;
     disk->completions++;
-    enum status status = disk->write_errors ? STATUS_IO_ERROR : STATUS_OK;
+    bool fails = fake_machine_fails(fake, request->operation == BLOCK_FLUSH ? FAKE_FLUSH : FAKE_WRITE);
+    enum status status = disk->write_errors || fails ? STATUS_IO_ERROR : STATUS_OK;
     if (request->operation == BLOCK_FLUSH) {
         disk->flushes++;
         if (status == STATUS_OK) {
             retire_flushed(disk, request->offset);
+        } else if (fails) {
+            forget_completed(fake, request->offset);
         }
     } else {
         struct fake_write *write = disk->unflushed;
@@ -208,11 +269,7 @@ static void disk_forget_unflushed(struct fake_machine *fake)
 {
     struct fake_disk *disk = &fake->disk;
     for (struct fake_write *write = disk->unflushed; write != NULL; write = write->next) {
-        for (size_t at = 0; at < write->bytes; at += MACHINE_SECTOR_BYTES) {
-            if (test_random(&fake->seed) % 2 == 0) {
-                memcpy(disk->durable + write->offset + at, write->data + at, MACHINE_SECTOR_BYTES);
-            }
-        }
+        keep_some_sectors(fake, write);
     }
     while (disk->unflushed != NULL) {
         struct fake_write *write = disk->unflushed;
@@ -239,7 +296,7 @@ static enum status fake_page_add(void *context, uint32_t page)
     struct fake_machine *fake = context;
     CHECK(page < fake->machine.pages_max);
     CHECK(fake->frames[page] == NULL);
-    if (fake->frames_left == 0) {
+    if (fake->frames_left == 0 || fake_machine_fails(fake, FAKE_PAGE_ADD)) {
         return STATUS_NO_MEMORY;
     }
     fake->frames_left--;
@@ -274,21 +331,40 @@ static void fake_pages_flush(void *context)
 
 /* -- the rest -- */
 
+/* A blank disk: untouched pages cost nothing. */
+static uint8_t *disk_memory(uint64_t bytes)
+{
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(memory != MAP_FAILED);
+    return memory;
+}
+
 static void *fake_reserve(void *context, size_t bytes, size_t alignment)
 {
     struct fake_machine *fake = context;
     size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-    if (rounded > fake->reserve_left) {
+    if (rounded > fake->reserve_left || fake_machine_fails(fake, FAKE_RESERVE)) {
         return NULL;
     }
-    void *memory = aligned_alloc(alignment < sizeof(void *) ? sizeof(void *) : alignment, rounded > 0 ? rounded : alignment);
-    void **reserved = realloc(fake->reserved, (fake->reserved_count + 1) * sizeof *reserved);
-    CHECK(memory != NULL);
+    struct fake_reserved *reserved = realloc(fake->reserved, (fake->reserved_count + 1) * sizeof *reserved);
     CHECK(reserved != NULL);
-    memset(memory, 0, rounded);
-    fake->reserve_left -= rounded;
     fake->reserved = reserved;
-    fake->reserved[fake->reserved_count++] = memory;
+    struct fake_reserved *made = &fake->reserved[fake->reserved_count++];
+    fake->reserve_left -= rounded;
+    void *memory;
+    if (rounded >= LARGE_BYTES && alignment <= GUARD_BYTES) {
+        /* Pages that nobody touches cost nothing; what is written behind the end faults. */
+        size_t pages = (rounded + GUARD_BYTES - 1) / GUARD_BYTES * GUARD_BYTES;
+        uint8_t *mapped = disk_memory(pages + GUARD_BYTES);
+        CHECK(mprotect(mapped + pages, GUARD_BYTES, PROT_NONE) == 0);
+        *made = (struct fake_reserved){.memory = mapped, .mapped_bytes = pages + GUARD_BYTES};
+        memory = mapped + (pages - rounded);
+    } else {
+        memory = aligned_alloc(alignment < sizeof(void *) ? sizeof(void *) : alignment, rounded > 0 ? rounded : alignment);
+        CHECK(memory != NULL);
+        memset(memory, 0, rounded);
+        *made = (struct fake_reserved){.memory = memory};
+    }
     return memory;
 }
 
@@ -322,14 +398,6 @@ static void drop_text(void *context, const char *text, size_t bytes)
 static void ignore_address(void *context, bool hold)
 {
     (void)context, (void)hold;
-}
-
-/* A blank disk: untouched pages cost nothing. */
-static uint8_t *disk_memory(uint64_t bytes)
-{
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    CHECK(memory != MAP_FAILED);
-    return memory;
 }
 
 void fake_machine_init(struct fake_machine *fake, uint64_t seed, uint32_t pages_max, uint64_t disk_bytes)
@@ -382,7 +450,11 @@ void fake_machine_init(struct fake_machine *fake, uint64_t seed, uint32_t pages_
 static void release_memory(struct fake_machine *fake)
 {
     for (size_t i = 0; i < fake->reserved_count; i++) {
-        free(fake->reserved[i]);
+        if (fake->reserved[i].mapped_bytes > 0) {
+            munmap(fake->reserved[i].memory, fake->reserved[i].mapped_bytes);
+        } else {
+            free(fake->reserved[i].memory);
+        }
     }
     free(fake->reserved);
     fake->reserved = NULL;

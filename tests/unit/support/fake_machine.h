@@ -13,6 +13,19 @@
 #include "include/machine.h"
 
 struct fake_write;
+struct fake_reserved;
+
+/* What a machine is asked that can fail. */
+enum fake_call {
+    FAKE_RESERVE,       /* no memory */
+    FAKE_PAGE_ADD,      /* no frame */
+    FAKE_READ,          /* IO_ERROR */
+    FAKE_WRITE,         /* IO_ERROR; asynchronous ones at their completion; nothing is changed */
+    FAKE_FLUSH,         /* IO_ERROR; what it would have covered survives or not, also if a later flush succeeds */
+    FAKE_SUBMIT,        /* FULL */
+    FAKE_SEND,          /* FULL */
+    FAKE_CALLS,
+};
 
 struct fake_disk {
     uint64_t bytes;
@@ -32,6 +45,8 @@ struct fake_disk {
 
 struct fake_machine {
     struct machine machine;
+    enum fake_call failing;             /* the `fail_at`th such call from now on fails, that one alone; 0: none */
+    uint64_t fail_at;
     uint64_t now_ns;
     uint64_t wall_clock_ns;
     uint64_t seed;
@@ -40,7 +55,7 @@ struct fake_machine {
     enum page_rights *rights;
     uint32_t frames_left;               /* page_add fails when 0 */
     uint64_t page_flushes;
-    void **reserved;
+    struct fake_reserved *reserved;
     size_t reserved_count;
     size_t reserve_left;                /* reserve fails past this */
     char last_log[512];
@@ -60,6 +75,12 @@ void fake_machine_power_cut(struct fake_machine *fake);
 bool fake_disk_complete(struct fake_machine *fake, bool any_order);
 /* Complete everything that is queued, and what that submits. */
 void fake_disk_drain(struct fake_machine *fake);
+/* The `n`th call of a kind from now on fails, and no other; 0: none. */
+void fake_machine_fail_once(struct fake_machine *fake, enum fake_call call, uint64_t n);
+/* Was it reached? */
+bool fake_machine_has_failed(const struct fake_machine *fake);
+/* Does this call fail? For fakes of other parts of the machine. */
+bool fake_machine_fails(struct fake_machine *fake, enum fake_call call);
 /* Flip one bit of what readers see and what survives. */
 void fake_disk_flip(struct fake_machine *fake, uint64_t offset, unsigned bit);
 
