@@ -73,8 +73,15 @@ byte seen[ENTRIES];        /* by index: the epoch whose output the outside has s
 byte leader_of[TERMS + 1]; /* node + 1 */
 byte disks_lost[NODES];
 
-/* Scratch, not part of a state. */
-hidden byte k, m, n, kind, voters, replaced, entry_now, count, found;
+/* Scratch, not part of a state; a breadth-first search knows no hidden variables and wants them cleared. */
+#ifdef BREADTH_FIRST
+#define SCRATCH byte
+#define DONE k = 0; m = 0; n = 0; kind = 0; voters = 0; replaced = 0; entry_now = 0; count = 0; found = 0
+#else
+#define SCRATCH hidden byte
+#define DONE skip
+#endif
+SCRATCH k, m, n, kind, voters, replaced, entry_now, count, found;
 
 #define MAJORITY(mask) (((mask) & 1) + (((mask) >> 1) & 1) + (((mask) >> 2) & 1))
 #define ID_IS_CURRENT(j) (incarnation[j] == ((replaced >> (j)) & 1))
@@ -453,11 +460,11 @@ inline lose_disk(i)
 
 /* Steps that `i` takes with another node. */
 #define STEPS_WITH(j) \
-    :: d_step { role[i] >= LEADER -> receive_entries(i, j); skip } \
-    :: d_step { role[i] >= LEADER && role[j] == FOLLOWER && term[j] == term[i] -> receive_acknowledgement(i, j); skip } \
-    :: d_step { role[i] == CANDIDATE -> receive_vote_request(i, j, false); skip } \
-    :: d_step { role[i] == CANDIDATE -> receive_vote_request(i, j, true); skip } \
-    :: d_step { role[i] == HOST && ROOM(i) && disks_lost[j] != 0 -> change_membership(i, j); skip }
+    :: d_step { role[i] >= LEADER -> receive_entries(i, j); DONE } \
+    :: d_step { role[i] >= LEADER && role[j] == FOLLOWER && term[j] == term[i] -> receive_acknowledgement(i, j); DONE } \
+    :: d_step { role[i] == CANDIDATE -> receive_vote_request(i, j, false); DONE } \
+    :: d_step { role[i] == CANDIDATE -> receive_vote_request(i, j, true); DONE } \
+    :: d_step { role[i] == HOST && ROOM(i) && disks_lost[j] != 0 -> change_membership(i, j); DONE }
 
 proctype node(byte i)
 {
@@ -472,8 +479,8 @@ end:
         :: role[i] >= LEADER -> acknowledged[i * NODES + i] = length[i]; count_acknowledged(i)
         :: else
         fi;
-        skip }
-    :: d_step { role[i] <= CANDIDATE && term[i] < TERMS && length[i] < ENTRIES -> start_election(i); skip }
+        DONE }
+    :: d_step { role[i] <= CANDIDATE && term[i] < TERMS && length[i] < ENTRIES -> start_election(i); DONE }
     /* The world runs: an epoch is closed and its delta appended. */
     :: d_step { role[i] == HOST && ROOM(i) ->
         read_last_kind(i);
@@ -481,7 +488,7 @@ end:
         :: n == FIRST -> host_append(i, ENTRY(term[i], LAST))
         :: else -> host_append(i, ENTRY(term[i], WHOLE))
         fi;
-        skip }
+        DONE }
 #if PARTS
     :: d_step { role[i] == HOST && ROOM(i) ->
         read_last_kind(i);
@@ -489,16 +496,16 @@ end:
         :: n != FIRST -> host_append(i, ENTRY(term[i], FIRST))
         :: else
         fi;
-        skip }
+        DONE }
 #endif
-    :: d_step { crashes < CRASHES -> crashes++; lose_power(i, flushed[i]); check_durable(); skip }
-    :: d_step { crashes < CRASHES && length[i] > flushed[i] -> crashes++; lose_power(i, length[i]); check_durable(); skip }
-    :: d_step { crashes < CRASHES && length[i] > flushed[i] + 1 -> crashes++; lose_power(i, flushed[i] + 1); check_durable(); skip }
+    :: d_step { crashes < CRASHES -> crashes++; lose_power(i, flushed[i]); check_durable(); DONE }
+    :: d_step { crashes < CRASHES && length[i] > flushed[i] -> crashes++; lose_power(i, length[i]); check_durable(); DONE }
+    :: d_step { crashes < CRASHES && length[i] > flushed[i] + 1 -> crashes++; lose_power(i, flushed[i] + 1); check_durable(); DONE }
     :: d_step { i == 0 && power_losses < POWER_LOSSES ->
         power_losses++;
         lose_power(0, flushed[0]); lose_power(1, flushed[1]); lose_power(2, flushed[2]);
-        check_durable(); skip }
-    :: d_step { lost_disks < LOST_DISKS && disks_lost[i] == 0 -> lose_disk(i); skip }
+        check_durable(); DONE }
+    :: d_step { lost_disks < LOST_DISKS && disks_lost[i] == 0 -> lose_disk(i); DONE }
     od
 }
 
@@ -518,7 +525,8 @@ init
         od;
         committed[0] = ENTRY(1, BARRIER);
         leader_of[1] = 1;
-        role[0] = HOST
+        role[0] = HOST;
+        DONE
     };
     atomic { run node(0); run node(1); run node(2) }
 }
