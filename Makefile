@@ -6,6 +6,7 @@
 #   make bench     figures and their ratios to probes (QUICK=1: small samples); make bench-compare
 #   make           build everything that the sources present allow
 #   make fuzz      each decoder fuzzed for MINUTES=1; FUZZ=NAME: one of them
+#   make test-long | model   longer proofs: every write prefix of a disk; a model checked exhaustively
 #   make test-unit | test-fuzz | test-sim | test-qemu | test-raft-hunks | sim-mutants | lint | clean | distclean | help
 #
 # V=1 shows each command. Everything made stands under build/. A folder's sources are found by wildcard.
@@ -102,7 +103,7 @@ objects_of = $(patsubst %,$(build)/$(1)/%.o,$(2))
 
 # --- Third-party sources: fetched before the rules below are read, as the rules list their files ------------
 
-goals_without_sources := clean distclean help setup bench-compare
+goals_without_sources := clean distclean help setup bench-compare model
 ifneq ($(filter-out $(goals_without_sources),$(or $(MAKECMDGOALS),all)),)
 include $(sources_dir)/unpacked.mk
 endif
@@ -235,7 +236,7 @@ $(fuzz_programs): $(build)/fuzz/%: $(build)/fuzz/%.c.o $(fuzz_libraries)
 	$(call say,LD,'$@')
 	$(quiet)$(CLANG) $(fuzz_flags) -fsanitize=fuzzer $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -o $@
 
-.PHONY: test test-unit test-fuzz fuzz test-sim test-qemu test-raft-hunks sim-mutants lint run demo bench bench-compare clean distclean help all FORCE
+.PHONY: test test-unit test-fuzz fuzz test-sim test-qemu test-raft-hunks test-long model sim-mutants lint run demo bench bench-compare clean distclean help all FORCE
 
 # These check the machine each time, then build with all processors unless told otherwise.
 whole_make = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
@@ -262,6 +263,16 @@ test-raft-hunks: $(raft_patch_programs)
 	@compile="$(CC) $(call third_party_flags_raft) $(asan_flags) $(third_party_flags_asan_raft)" link="$(CC) $(asan_flags)" \
 		tests/unit/raft-hunks.sh consensus/raft-0.22.1.patch $(build) \
 		-Wl,--start-group $(test_libraries) -Wl,--end-group -lcmocka
+
+# What takes minutes and more of its kind than `test` has.
+write_prefixes := $(build)/asan/tests/unit/test_write_prefixes
+test-long: $(write_prefixes)
+	@EIDOLON_TEST_IMAGES=$(or $(IMAGES),100000) $(write_prefixes)
+
+# Gate, takeover and incarnation, exhaustively within bounds, and each property refuted once (tests/model/README.md). Not part of `test`.
+model:
+	@third-party/setup.sh packages-model
+	@tests/model/check $(build)/model
 
 # Simulated clusters; tests/sim/run says what and how long.
 test-sim: $(build)/eidolon-sim
@@ -317,13 +328,13 @@ lint: $(headers_host)
 
 clean:
 	rm -rf $(build)/guest $(build)/world $(build)/host $(build)/asan $(build)/fuzz $(build)/include $(build)/test-results $(build)/fuzz-results
-	rm -rf $(build)/raft-hunks
+	rm -rf $(build)/raft-hunks $(build)/model
 	rm -f $(build)/*.elf $(build)/*.map $(build)/eidolon $(build)/eidolon-sim
 
 distclean:
 	rm -rf $(build)
 
 help:
-	@sed -n '3,20s/^# \{0,1\}//p' Makefile
+	@sed -n '3,21s/^# \{0,1\}//p' Makefile
 
 -include $(shell find $(foreach variant,$(variants),$(build)/$(variant)) -name '*.d' -not -path '*/picolibc-build/*' 2>/dev/null)
