@@ -1,6 +1,7 @@
 /* The taking side: a manifest, the pages it lacks, then the group. */
 #include <string.h>
 
+#include "consensus/message.h"
 #include "replicate/catchup_private.h"
 
 static void tell_ended(struct catchup *catchup, unsigned peer, uint64_t id, enum catchup_outcome outcome)
@@ -22,12 +23,14 @@ static bool note_of(const struct peers_message *message, struct catchup_note *ou
 
 /* -- the manifest comes in -- */
 
+/* All that the group and a superblock will be held to: once it is durable it is too late to refuse it. */
 static bool manifest_valid(const struct catchup *catchup, unsigned peer, const struct catchup_manifest *manifest)
 {
     const struct group_snapshot *snapshot = &manifest->snapshot;
-    return manifest->pages_max == catchup->config.world_pages_max && manifest->reserved == 0 && raft_id_node(snapshot->leader_id) == peer &&
-           snapshot->last_index >= 1 && snapshot->last_term >= 1 && snapshot->last_term <= snapshot->term &&
-           snapshot->configuration_index <= snapshot->last_index && snapshot->member_count >= 1 && snapshot->member_count <= DISK_MEMBERS_MAX;
+    return manifest->pages_max == catchup->config.world_pages_max && manifest->reserved == 0 && manifest->epoch <= GROUP_NUMBER_MAX &&
+           raft_id_node(snapshot->leader_id) == peer && snapshot->reserved == 0 && snapshot->term <= GROUP_NUMBER_MAX && snapshot->last_index >= 1 && snapshot->last_index <= GROUP_NUMBER_MAX &&
+           snapshot->last_term >= 1 && snapshot->last_term <= snapshot->term && snapshot->configuration_index >= 1 &&
+           snapshot->configuration_index <= snapshot->last_index && members_valid(snapshot->members, snapshot->member_count);
 }
 
 /* Nothing to gain from it: this node leads, or has applied what it covers, or a newer leader's is under way. */

@@ -741,6 +741,33 @@ static void test_catchup_malformed_messages_are_invalid(void **state)
     assert_int_equal(catchup_message(leader->catchup, FOLLOWER, &message), STATUS_INVALID);
 }
 
+/* Once a manifest is durable the next start is held to it: what no group would take must not get that far. */
+static void test_catchup_manifest_that_no_group_would_take_is_invalid(void **state)
+{
+    (void)state;
+    for (unsigned field = 0; field < 6; field++) {
+        struct catchup_manifest manifest = {.id = 1,
+                                            .snapshot = {.leader_id = raft_id_of(LEADER),
+                                                         .term = 5,
+                                                         .last_index = 9,
+                                                         .last_term = 4,
+                                                         .configuration_index = 1,
+                                                         .member_count = 1,
+                                                         .members = {{.raft_id = raft_id_of(LEADER), .role = DISK_ROLE_VOTER}}},
+                                            .pages_max = PAGES};
+        struct group_snapshot *snapshot = &manifest.snapshot;
+        struct peers_message message = {.type = CATCHUP_MANIFEST, .header = (uint8_t *)&manifest, .header_bytes = sizeof manifest};
+        assert_int_equal(catchup_message(follower->catchup, LEADER, &message), STATUS_OK);
+        snapshot->configuration_index = field == 0 ? 0 : 1;
+        snapshot->members[0].raft_id = field == 1 ? 0 : raft_id_of(LEADER);
+        snapshot->members[0].role = field == 2 ? 3 : DISK_ROLE_VOTER;
+        snapshot->last_index = field == 3 ? UINT64_MAX : 9;
+        snapshot->term = field == 4 ? UINT64_MAX : 5;
+        manifest.epoch = field == 5 ? UINT64_MAX : 1;
+        assert_int_equal(catchup_message(follower->catchup, LEADER, &message), STATUS_INVALID);
+    }
+}
+
 static void test_catchup_random_messages_hurt_nothing(void **state)
 {
     (void)state;
@@ -804,6 +831,7 @@ int main(void)
         TEST(test_catchup_altered_page_ends_the_channel),
         TEST(test_catchup_hashes_that_do_not_add_up_are_not_begun),
         TEST(test_catchup_malformed_messages_are_invalid),
+        TEST(test_catchup_manifest_that_no_group_would_take_is_invalid),
         TEST(test_catchup_random_messages_hurt_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,6 @@
 #include "tests/fuzz/support/fuzz.h"
 
 #include <sanitizer/asan_interface.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -56,26 +55,37 @@ uint64_t fuzz_number(struct fuzz_input *input)
     }
 }
 
+enum { PAGE = 4096 };
+
+static void map_reserved(struct fuzz_reserved *reserved, size_t bytes)
+{
+    size_t rounded = (bytes + PAGE - 1) / PAGE * PAGE;
+    uint8_t *memory = mmap(NULL, rounded + 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(memory != MAP_FAILED);
+    ASAN_POISON_MEMORY_REGION(memory, PAGE);
+    ASAN_POISON_MEMORY_REGION(memory + PAGE + bytes, rounded - bytes + PAGE);
+    *reserved = (struct fuzz_reserved){memory + PAGE, bytes};
+}
+
 static void *reserve(void *context, size_t bytes, size_t alignment)
 {
     struct fuzz_machine *machine = context;
     CHECK(machine->reserved_count < sizeof machine->reserved / sizeof machine->reserved[0]);
-    size_t whole = bytes + 2 * alignment;
-    uint8_t *memory = calloc(1, whole);
-    CHECK(memory != NULL);
-    machine->reserved[machine->reserved_count++] = memory;
-    uintptr_t start = ((uintptr_t)memory + alignment - 1) / alignment * alignment;
-    size_t skipped = start - (uintptr_t)memory;
-    ASAN_POISON_MEMORY_REGION(memory, skipped);
-    ASAN_POISON_MEMORY_REGION(memory + skipped + bytes, whole - skipped - bytes);
-    return memory + skipped;
+    CHECK(alignment <= PAGE);
+    struct fuzz_reserved *reserved = &machine->reserved[machine->reserved_count++];
+    if (machine->reserved_count > machine->reserved_known) {
+        map_reserved(reserved, bytes);
+        machine->reserved_known = machine->reserved_count;
+    }
+    CHECK(reserved->bytes == bytes);
+    return reserved->memory;
 }
 
 void fuzz_machine_init(struct fuzz_machine *machine, uint32_t pages_max, uint64_t disk_bytes)
 {
     fake_machine_init(&machine->fake, 1, pages_max, disk_bytes);
     machine->fake.machine.reserve = reserve;
-    machine->reserved_count = 0;
+    machine->reserved_count = machine->reserved_known = 0;
 }
 
 void fuzz_machine_blank_disk(struct fuzz_machine *machine)
@@ -90,7 +100,8 @@ void fuzz_machine_blank_disk(struct fuzz_machine *machine)
 void fuzz_machine_reset(struct fuzz_machine *machine)
 {
     for (unsigned i = 0; i < machine->reserved_count; i++) {
-        free(machine->reserved[i]);
+        int emptied = madvise(machine->reserved[i].memory, (machine->reserved[i].bytes + PAGE - 1) / PAGE * PAGE, MADV_DONTNEED);
+        CHECK(emptied == 0);
     }
     machine->reserved_count = 0;
     fake_machine_power_cut(&machine->fake);

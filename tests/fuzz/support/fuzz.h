@@ -28,10 +28,16 @@ uint32_t fuzz_word(struct fuzz_input *input);
 /* A number as counters have them: mostly small, sometimes any, sometimes at the end of the range. One to nine bytes. */
 uint64_t fuzz_number(struct fuzz_input *input);
 
+/* A reservation, with poison before and behind it. The next life asks for the same ones in the same order. */
+struct fuzz_reserved {
+    uint8_t *memory;
+    size_t bytes;
+};
+
 struct fuzz_machine {
     struct fake_machine fake; /* first: it is the context of the machine's functions */
-    void *reserved[256];
-    unsigned reserved_count;
+    struct fuzz_reserved reserved[256];
+    unsigned reserved_count, reserved_known;
 };
 
 /* A blank disk, no page, reserved memory that is zero without being touched and has poison around it. */
