@@ -156,6 +156,10 @@ static enum status read_disk(struct group *group, const struct disk_superblock *
     if (status != STATUS_OK) {
         return status;
     }
+    if (group->joining && log_last_index(group->log) > 0) {
+        snprintf(reason, 200, "the log has entries, but this incarnation has not been admitted yet");
+        return STATUS_CORRUPT;
+    }
     if (fresh && log_last_index(group->log) > group->start.last_index) {
         snprintf(reason, 200, "the log has entries, but term and vote are gone");
         return STATUS_CORRUPT;

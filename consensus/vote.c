@@ -88,7 +88,8 @@ enum status vote_open(struct vote *vote, const uint8_t cluster_id[16], uint64_t 
         if (status != STATUS_OK) {
             return status;
         }
-        if (found.sequence > GROUP_NUMBER_MAX || found.term > GROUP_NUMBER_MAX || found.boot_number > GROUP_NUMBER_MAX) {
+        if (found.sequence > GROUP_NUMBER_MAX || found.term > GROUP_NUMBER_MAX || found.boot_number > GROUP_NUMBER_MAX ||
+            (found.term == 0 && found.voted_for != 0)) {
             return STATUS_CORRUPT; /* the other slot may be older than what was promised */
         }
         sequence_max = found.sequence > sequence_max ? found.sequence : sequence_max;

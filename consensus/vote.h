@@ -18,8 +18,8 @@ struct vote;
 
 MUST_CHECK enum status vote_create(struct vote **out, const struct machine *machine);
 /* Read the slots (synchronous). *fresh: this incarnation never wrote one.
- * BUSY: a write of a former life is under way.  CORRUPT: both slots are bad, or one has a right checksum and a number beyond GROUP_NUMBER_MAX: what was
- * promised is not known.  FOREIGN: another cluster's.  UNKNOWN_VERSION.  IO_ERROR. */
+ * BUSY: a write of a former life is under way.  CORRUPT: both slots are bad, or one has a right checksum and numbers that cannot be (beyond
+ * GROUP_NUMBER_MAX, a vote without a term): what was promised is not known.  FOREIGN: another cluster's.  UNKNOWN_VERSION.  IO_ERROR. */
 MUST_CHECK enum status vote_open(struct vote *vote, const uint8_t cluster_id[16], uint64_t raft_id, bool *fresh);
 
 uint64_t vote_term(const struct vote *vote);

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "consensus/log.h"
 #include "crypto/random.h"
 #include "tests/unit/support/group_cluster.h"
 
@@ -378,6 +379,33 @@ static void test_group_checkpoint_beyond_what_its_own_log_has_flushed_waits(void
     cluster_destroy(cluster);
 }
 
+/* A log is not sealed: entries that no joiner can have must not reach the library, which asserts that the first one names the members. */
+static void test_group_joining_disk_with_log_entries_is_corrupt(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 61);
+    struct cluster_node *follower = cluster_follower(cluster, cluster_leader(cluster), 0);
+    cluster_power_cut(follower);
+    cluster_blank_disk(follower);
+    const struct disk_superblock *superblock = &follower->superblock;
+    const uint64_t raft_id = raft_id_make(follower->number, superblock->incarnation);
+    struct log *log;
+    assert_int_equal(log_create(&log, &follower->fake.machine, superblock->log_bytes), STATUS_OK);
+    assert_int_equal(log_open(log, superblock->log_offset, superblock->log_bytes, raft_id, 0, 0, follower->reason), STATUS_OK);
+    assert_int_equal(log_append(log, 1, 1, LOG_BARRIER, NULL, NULL, 0), STATUS_OK);
+    for (unsigned i = 0; i < 5; i++) {
+        log_tick(log, false);
+        fake_disk_drain(&follower->fake);
+    }
+    assert_int_equal(log_persisted(log), 1);
+    fake_machine_power_cut(&follower->fake);
+    cluster_power_on(follower);
+    assert_int_equal(follower->start_status, STATUS_CORRUPT);
+    assert_non_null(strstr(follower->reason, "admitted"));
+    assert_true(cluster_heals(cluster));
+    cluster_destroy(cluster);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -411,6 +439,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_group_install_before_the_disk_has_all_acknowledges_nothing_that_it_lacks),
         cmocka_unit_test(test_group_install_below_what_was_applied_applies_again_from_there),
         cmocka_unit_test(test_group_checkpoint_beyond_what_its_own_log_has_flushed_waits),
+        cmocka_unit_test(test_group_joining_disk_with_log_entries_is_corrupt),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

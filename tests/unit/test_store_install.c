@@ -187,6 +187,9 @@ static void test_install_of_bad_manifest_is_invalid(void **state)
     checkpoint.member_count = 1;
     checkpoint.record.segment_count = 99;
     assert_int_equal(store_install_begin(other->store, &checkpoint, hashes), STATUS_INVALID);
+    static const uint64_t none[PAGES];
+    checkpoint = (struct checkpoint){.raft_index = 9, .raft_term = 1, .configuration_index = 1, .member_count = 1, .digest = 5};
+    assert_int_equal(store_install_begin(other->store, &checkpoint, none), STATUS_INVALID); /* epoch 0 is an empty image */
     checkpoint = *store_pinned(bench->store);
     assert_int_equal(store_install_begin(other->store, &checkpoint, hashes), STATUS_OK);
 }

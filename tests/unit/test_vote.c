@@ -124,12 +124,13 @@ static void test_vote_both_slots_bad_is_corrupt(void **state)
 static void test_vote_of_numbers_that_cannot_be_is_corrupt(void **state)
 {
     (void)state;
-    for (unsigned field = 0; field < 3; field++) {
+    for (unsigned field = 0; field < 4; field++) {
         struct bench bench;
         make(&bench, 9);
         struct disk_vote forged = {.sequence = field == 0 ? UINT64_MAX : 1,
                                    .raft_id = self,
-                                   .term = field == 1 ? UINT64_MAX : 1,
+                                   .term = field == 1 ? UINT64_MAX : field == 3 ? 0 : 1,
+                                   .voted_for = 0x4202,
                                    .boot_number = field == 2 ? GROUP_NUMBER_MAX + 1 : GROUP_NUMBER_MAX};
         memcpy(forged.cluster_id, cluster_id, sizeof forged.cluster_id);
         seal_vote(&forged);
