@@ -1,7 +1,7 @@
 # Eidolon: kernel, world, host command and tests, in one make.
 #
 #   make run       install what is missing, build, start a cluster and attach to a session
-#   make test      all tests: unit, simulator, QEMU
+#   make test      all tests: unit, fuzz (bounded), simulator, QEMU
 #   make demo      a narrated proof on a cluster of its own
 #   make bench     figures and their ratios to probes (QUICK=1: small samples); make bench-compare
 #   make           build everything that the sources present allow
@@ -244,6 +244,7 @@ whole_make = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j
 test:
 	@third-party/setup.sh
 	@$(whole_make) test-unit
+	@$(whole_make) test-fuzz
 	@$(whole_make) test-sim
 	@$(whole_make) test-qemu
 

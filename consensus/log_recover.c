@@ -15,7 +15,7 @@
 
 /* A batch that was found. They stand in the memory ring, which is not in use yet. */
 struct found {
-    uint64_t sequence, previous, before;
+    uint64_t sequence, previous, before, checksum;
     uint32_t block, bytes, records, chain; /* chain: position of the batch that follows in it, NONE */
 };
 
@@ -92,6 +92,7 @@ static enum status find_batches(struct recovery *recovery)
             recovery->found[recovery->count++] = (struct found){.sequence = batch.sequence,
                                                                 .previous = batch.previous,
                                                                 .before = batch.before,
+                                                                .checksum = batch.checksum,
                                                                 .block = (uint32_t)((window + at) / LOG_BLOCK),
                                                                 .bytes = batch.bytes,
                                                                 .records = batch.records,
@@ -123,6 +124,19 @@ static void sort_found(struct found *found, uint32_t count)
             found[j] = moved;
         }
     }
+}
+
+/* A sequence is never used twice: of two different batches nobody could say which one counts. */
+static enum status check_sequences(const struct recovery *recovery)
+{
+    for (uint32_t i = 1; i < recovery->count; i++) {
+        const struct found *one = &recovery->found[i - 1], *other = &recovery->found[i];
+        if (one->sequence == other->sequence && one->checksum != other->checksum) {
+            snprintf(recovery->reason, 200, "two different log batches have the sequence %llu", (unsigned long long)one->sequence);
+            return STATUS_CORRUPT;
+        }
+    }
+    return STATUS_OK;
 }
 
 static uint32_t find_sequence(const struct recovery *recovery, uint64_t sequence)
@@ -275,7 +289,10 @@ enum status log_open(struct log *log, uint64_t offset, uint64_t bytes, uint64_t 
     }
     sort_found(recovery.found, recovery.count);
     uint32_t first = NONE, tip = NONE;
-    status = link_flushed(&recovery, index, &first, &tip);
+    status = check_sequences(&recovery);
+    if (status == STATUS_OK) {
+        status = link_flushed(&recovery, index, &first, &tip);
+    }
     if (status != STATUS_OK) {
         return status;
     }

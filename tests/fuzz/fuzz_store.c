@@ -192,8 +192,8 @@ static void checkpoint(void)
     store_check(store);
     enum store_disk disk;
     char reason[200];
-    boot();
     image_clear(image);
+    boot();
     CHECK(store_open(store, &disk, reason) == STATUS_OK);
     CHECK(disk == STORE_DISK_OK);
     CHECK(store_checkpoint(store)->raft_index == index);
@@ -222,6 +222,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     } else if (disk == STORE_DISK_OK || disk == STORE_DISK_CORRUPT) {
         CHECK(store_adopt(store, 99, (flags & 4) != 0) == STATUS_OK);
         store_check(store);
+        image_clear(image);
         boot();
         CHECK(store_open(store, &disk, reason) == STATUS_OK);
         CHECK(disk == STORE_DISK_OK);

@@ -309,7 +309,32 @@ static void test_log_batch_of_a_sequence_that_cannot_be_is_corrupt(void **state)
     bench_free(bench);
 }
 
-/* ... and a term without successor would have the library count from 0 again. */
+static void test_log_two_batches_of_one_sequence_are_corrupt(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_make(27);
+    append_many(bench, 2, 1, 1, 100);
+    settle(bench);
+    const uint8_t *batch = bench->fake.disk.current + place_of(bench, 2) / LOG_BLOCK * LOG_BLOCK;
+    uint8_t *copy = bench->fake.disk.durable + REGION_OFFSET + 9 * LOG_BLOCK;
+    struct log_batch forged;
+    memcpy(copy, batch, LOG_BLOCK);
+    memcpy(bench->fake.disk.current + REGION_OFFSET + 9 * LOG_BLOCK, copy, LOG_BLOCK);
+    assert_int_equal(restart(bench), STATUS_OK); /* the same one, written elsewhere too, says nothing else */
+    assert_entry(bench, 2, 1);
+    memcpy(&forged, copy, sizeof forged);
+    forged.records = 0;
+    forged.used = sizeof forged;
+    forged.checksum = 0;
+    forged.checksum = log_batch_checksum(&forged);
+    memcpy(copy, &forged, sizeof forged);
+    memcpy(bench->fake.disk.current + REGION_OFFSET + 9 * LOG_BLOCK, &forged, sizeof forged);
+    assert_int_equal(restart(bench), STATUS_CORRUPT);
+    assert_non_null(strstr(bench->reason, "two different"));
+    bench_free(bench);
+}
+
+/* A term without successor would have the library count from 0 again. */
 static void test_log_record_of_a_term_that_cannot_be_is_corrupt(void **state)
 {
     (void)state;
@@ -700,6 +725,7 @@ int main(void)
         cmocka_unit_test(test_log_sequence_is_not_reused_after_a_torn_tail),
         cmocka_unit_test(test_log_bad_record_that_was_flushed_is_corrupt),
         cmocka_unit_test(test_log_batch_of_a_sequence_that_cannot_be_is_corrupt),
+        cmocka_unit_test(test_log_two_batches_of_one_sequence_are_corrupt),
         cmocka_unit_test(test_log_record_of_a_term_that_cannot_be_is_corrupt),
         cmocka_unit_test(test_log_bad_record_below_the_checkpoint_is_no_matter),
         cmocka_unit_test(test_log_entry_that_went_bad_is_not_given_out),

@@ -1,6 +1,7 @@
 #include "tests/fuzz/support/fuzz.h"
 
 #include <sanitizer/asan_interface.h>
+#include <sanitizer/lsan_interface.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -64,6 +65,7 @@ static void map_reserved(struct fuzz_reserved *reserved, size_t bytes)
     CHECK(memory != MAP_FAILED);
     ASAN_POISON_MEMORY_REGION(memory, PAGE);
     ASAN_POISON_MEMORY_REGION(memory + PAGE + bytes, rounded - bytes + PAGE);
+    __lsan_register_root_region(memory + PAGE, bytes);
     *reserved = (struct fuzz_reserved){memory + PAGE, bytes};
 }
 
