@@ -178,7 +178,6 @@ struct sim {
     uint64_t fault_interval_ms;      /* mean */
     unsigned pause_ms;               /* between bursts of a client, at most */
     bool healed, quiet, verbose;
-    const char *replay;              /* the command that repeats this run */
     struct sim_event *heap;
     size_t heap_count, heap_size;
     struct sim_node nodes[SIM_NODES_MAX + 1];

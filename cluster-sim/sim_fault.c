@@ -246,6 +246,19 @@ static void inject(struct sim *sim, enum sim_fault kind)
     sim->injected[kind]++;
 }
 
+/* One of those that are enabled; loss is always on. */
+static enum sim_fault choose_kind(struct sim *sim)
+{
+    enum sim_fault kind = SIM_FAULT_LOSS;
+    if ((sim->faults & ~(1u << SIM_FAULT_LOSS)) == 0) {
+        return kind;
+    }
+    while (kind == SIM_FAULT_LOSS || (sim->faults & 1u << kind) == 0) {
+        kind = (enum sim_fault)sim_below(sim, SIM_FAULT_KINDS);
+    }
+    return kind;
+}
+
 static void fault_event(struct sim *sim, void *context, uint64_t argument)
 {
     (void)context;
@@ -253,9 +266,9 @@ static void fault_event(struct sim *sim, void *context, uint64_t argument)
     if (sim->healed) {
         return;
     }
-    enum sim_fault kind = (enum sim_fault)sim_below(sim, SIM_FAULT_KINDS);
-    bool rare = kind == SIM_FAULT_POWER; /* it stops the cluster for long: not as often as others */
-    if ((sim->faults & 1u << kind) != 0 && (!rare || sim_chance(sim, sim->faults == 1u << kind ? 100 : 30))) {
+    enum sim_fault kind = choose_kind(sim);
+    bool rare = kind == SIM_FAULT_POWER && sim->faults == SIM_FAULTS_ALL; /* it stops the cluster for long: not as often as others */
+    if (!rare || sim_chance(sim, 30)) {
         inject(sim, kind);
     }
     /* Often alone, sometimes close together. */

@@ -23,22 +23,22 @@ static const struct scenario {
 } scenarios[] = {
     {"mix", "all", 0, 0},
     {"lost-disks", "crash,disk-loss,loss,move,cut", 2500, 1500},
-    {"power", "power,crash,loss", 1500, 300},
+    {"power", "power,crash,loss", 3000, 300},
     {"one-way", "one-way,flap,freeze,loss", 800, 1500},
     {"deposed", "cut,one-way,freeze,loss", 1200, 20},
-    {"moves", "move,cut,freeze,loss", 600, 500},
+    {"moves", "move,cut,freeze,loss", 1500, 500},
     {"busy", "crash,one-way,disk-loss,slow-disk,loss", 8000, 5},
-    {"bad-disks", "rot,lying-flush,old-disk,disk-error,slow-disk,crash,loss", 1200, 1000},
-    {"bad-wire", "alter,flap,loss,freeze,clock", 500, 800},
+    {"bad-disks", "rot,lying-flush,old-disk,disk-error,slow-disk,crash,loss", 2000, 1000},
+    {"bad-wire", "alter,flap,loss,freeze,clock", 1200, 800},
     {"calm", "none", 1000, 2000},
 };
 
 struct options {
     unsigned nodes, faults, jobs;
-    bool faults_given, verbose, quiet;
+    bool verbose;
     uint64_t first, last, minutes;
     const struct scenario *scenario;
-    const char *trace;
+    const char *trace, *fault_list;  /* NULL: not given */
 };
 
 static struct sim sim;
@@ -184,9 +184,8 @@ static int run_seed(const struct options *options, uint64_t seed)
     const struct scenario *scenario = options->scenario;
     int at = snprintf(replay, sizeof replay, "build/eidolon-sim --nodes %u --seed %llu --minutes %llu --scenario %s", options->nodes,
                       (unsigned long long)seed, (unsigned long long)options->minutes, scenario->name);
-    if (options->faults_given) {
-        unsigned faults = options->faults;
-        snprintf(replay + at, sizeof replay - (size_t)at, " (with the same --faults, bits %x)", faults);
+    if (options->fault_list != NULL) {
+        snprintf(replay + at, sizeof replay - (size_t)at, " --faults %s", options->fault_list);
     }
     memset(&sim, 0, sizeof sim);
     sim.verbose = options->verbose;
@@ -288,7 +287,7 @@ static bool parse_numeric(struct options *options, const char *name, const char 
 static bool parse_option(struct options *options, const char *name, const char *value)
 {
     if (strcmp(name, "--faults") == 0) {
-        options->faults_given = true;
+        options->fault_list = value;
         return sim_parse_faults(value, &options->faults);
     }
     if (strcmp(name, "--trace") == 0) {
@@ -327,7 +326,7 @@ int main(int count, char **arguments)
             return usage(arguments[i]);
         }
     }
-    if (!options.faults_given && !sim_parse_faults(options.scenario->faults, &options.faults)) {
+    if (options.fault_list == NULL && !sim_parse_faults(options.scenario->faults, &options.faults)) {
         return usage("a scenario's faults");
     }
     if (options.trace != NULL) {
