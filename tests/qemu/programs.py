@@ -104,17 +104,19 @@ def scribble():
 
 
 def ballast(name, mebibytes):
-    """Fill `name` with that much memory, no page like another, and print its digest."""
+    """Fill `name` (made if it is not there) with that much memory, no page like another or like before, and print its digest."""
     return f"""
 import hashlib, random, struct
 salt = random.getrandbits(30)
 page = b"".join(hashlib.sha256(struct.pack("<II", salt, n)).digest() for n in range(128))
-{name} = []
-for n in range({mebibytes * 16}):
-    part = bytearray(page * 16)
+try:
+    {name}
+except (NameError, AttributeError, KeyError):
+    {name} = [bytearray(65536) for _ in range({mebibytes * 16})]
+for n, part in enumerate({name}):
+    part[:] = page * 16
     for at in range(0, 65536, 4096):
         struct.pack_into("<III", part, at, salt, n, at)
-    {name}.append(part)
 {digest(name)}
 """
 
