@@ -198,6 +198,7 @@ struct sim {
     uint64_t banned[SIM_BANNED_MAX]; /* raft ids whose disk was lost */
     unsigned banned_count;
     uint64_t injected[SIM_FAULT_KINDS];
+    uint64_t delta_bytes;            /* captured by lives that have ended */
     char *lines[SIM_TRACE_LINES];
     unsigned line_next;
     int failed;                      /* exit code; 0: none yet */
@@ -227,6 +228,8 @@ void sim_destroy(struct sim *sim);
 void sim_node_create(struct sim *sim, unsigned number);
 void sim_boot(struct sim_node *node);
 void sim_power_off(struct sim_node *node);
+/* Captured in its present life. */
+uint64_t sim_delta_bytes(const struct sim_node *node);
 /* Boot it after a while, if nothing else happened to it. */
 void sim_boot_later(struct sim_node *node, uint64_t delay_ns);
 void sim_wake(struct sim_node *node, uint64_t delay_ns);

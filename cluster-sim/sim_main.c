@@ -178,6 +178,18 @@ static const char *build_commit(void)
     return commit[0] != '\0' ? commit : "unknown";
 }
 
+/* What all disks took for what all deltas brought. */
+static void print_bytes(const struct sim *run)
+{
+    uint64_t deltas = run->delta_bytes, written = 0;
+    for (unsigned i = 1; i <= run->node_count; i++) {
+        const struct sim_node *node = &run->nodes[i];
+        written += node->disk.written;
+        deltas += sim_delta_bytes(node);
+    }
+    printf(", %llu delta bytes, %llu bytes to each disk", (unsigned long long)deltas, (unsigned long long)(written / run->node_count));
+}
+
 static int run_seed(const struct options *options, uint64_t seed)
 {
     double started = cpu_seconds();
@@ -205,6 +217,7 @@ static int run_seed(const struct options *options, uint64_t seed)
                (double)sim.now_ns / 1e9, (unsigned long long)sim.events, (unsigned long long)sim.released, (double)sim.now_ns / 1e9 / took,
                (unsigned long long)sim.trace_hash);
         sim_print_faults(&sim);
+        print_bytes(&sim);
         printf("\n");
     }
     fflush(stdout);

@@ -240,12 +240,22 @@ static void remember_facts(struct sim_node *node)
     node->known_boot = facts.boot_number;
 }
 
+uint64_t sim_delta_bytes(const struct sim_node *node)
+{
+    struct world_facts world = {0};
+    if (sim_alive(node)) {
+        world_facts(node->node->world, &world);
+    }
+    return world.delta_bytes;
+}
+
 void sim_power_off(struct sim_node *node)
 {
     if (!sim_alive(node)) {
         return;
     }
     remember_facts(node);
+    node->sim->delta_bytes += sim_delta_bytes(node);
     if (node->node->group->library_open) {
         raft_close(&node->node->group->raft, NULL); /* only to give its heap back */
     }

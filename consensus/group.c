@@ -322,6 +322,10 @@ void group_facts(const struct group *group, struct group_facts *out)
     out->last_index = log_last_index(group->log);
     out->log_bytes = log_used_bytes(group->log);
     out->log_bytes_max = log_region_bytes(group->log);
+    out->log_written_bytes = log_written_bytes(group->log);
+    out->vote_written_bytes = vote_written_bytes(group->vote);
+    out->detections = group->detections;
+    out->detection_ns = group->detection_ns;
     out->started = group_running(group);
     out->disk_failed = group->disk_failed;
     out->role = GROUP_JOINING;

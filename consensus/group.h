@@ -155,6 +155,8 @@ struct group_facts {
     bool disk_failed;         /* a write of the log or the vote failed: this node stands aside until it is started again */
     bool majority;            /* leader: a majority was heard within the election timeout; else: a leader was */
     uint64_t log_bytes, log_bytes_max;
+    uint64_t log_written_bytes, vote_written_bytes; /* handed to the disk since boot */
+    uint64_t detections, detection_ns; /* how often this node stood for election; how long nothing was heard of a leader the last time */
 };
 void group_facts(const struct group *group, struct group_facts *out);
 struct group_member_facts {

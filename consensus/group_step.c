@@ -42,6 +42,17 @@ static void encode_change(const uint8_t *body, uint32_t bytes, struct raft_buffe
 
 /* -- what an update asks for -- */
 
+/* How long it took to notice that the leader is silent, for the management port. */
+static void candidacy_changed(struct group *group)
+{
+    bool candidate = group->raft.state == RAFT_CANDIDATE;
+    if (candidate && !group->was_candidate && group->leader_heard_ns != 0) {
+        group->detections++;
+        group->detection_ns = group_now_ns(group) - group->leader_heard_ns;
+    }
+    group->was_candidate = candidate;
+}
+
 static void leadership_changed(struct group *group)
 {
     bool leader = group->raft.state == RAFT_LEADER;
@@ -104,6 +115,7 @@ int group_step(struct group *group, struct raft_event *event)
         vote_set(group->vote, raft_current_term(&group->raft), raft_voted_for(&group->raft));
     }
     if ((update.flags & (RAFT_UPDATE_STATE)) != 0) {
+        candidacy_changed(group);
         leadership_changed(group);
     }
     if (error != 0) {

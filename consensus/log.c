@@ -90,6 +90,11 @@ uint64_t log_region_bytes(const struct log *log)
     return log->region_bytes;
 }
 
+uint64_t log_written_bytes(const struct log *log)
+{
+    return log->written_bytes;
+}
+
 bool log_failed(const struct log *log)
 {
     return log->failed;

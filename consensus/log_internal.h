@@ -58,6 +58,7 @@ struct log {
     struct block_request flush;
     uint64_t retry_ns;      /* the device's queue was full, or the ring had no room; 0: no */
     uint64_t quiet_since_ns;
+    uint64_t written_bytes; /* handed to the disk since creation */
     bool held;
 };
 

@@ -153,6 +153,7 @@ static void submit_writes(struct log *log, unsigned from, unsigned count)
         enum status status = log->machine->block_submit(log->machine->context, &log->requests[i]);
         CHECK(status == STATUS_OK); /* LOG_BATCHES_MAX, and what the store and the vote may have outstanding, is less than the device's queue */
         log->outstanding++;
+        log->written_bytes += log->requests[i].bytes;
     }
 }
 

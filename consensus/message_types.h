@@ -11,7 +11,8 @@ enum {
     NODE_MESSAGE_CONTRADICTION = 65,
     NODE_MESSAGE_ALONE = 66,
     NODE_MESSAGE_RESUMED = 64,  /* lane 0: the sender has resumed the world; tells a planned move's source that it has ended */
-    NODE_MESSAGE_PROBE = 67, /* lane 0: a number (8 bytes) that the receiver sends back (replicate/node_probe.c) */
+    /* lane 0: a number (8 bytes) that the receiver sends back, unless it is 0 (replicate/node_probe.c); a body is only there to be carried. */
+    NODE_MESSAGE_PROBE = 67,
     NODE_MESSAGE_PROBE_ANSWER = 68,
 };
 

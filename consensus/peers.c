@@ -191,6 +191,7 @@ static enum status lane_send(struct peers *peers, struct lane *lane, uint8_t typ
     lane->sealed_ns = now_of(peers);
     peers->counters.messages_sent++;
     peers->counters.bytes_sent += record_bytes;
+    peers->counters.bulk_bytes_sent += lane->number == PEERS_LANE_BULK ? record_bytes : 0;
     return STATUS_OK;
 }
 
@@ -316,7 +317,9 @@ static void lane_message(struct peers *peers, struct lane *lane, const struct ch
 {
     peers->counters.messages_received++;
     lane->message_ns = now_of(peers);
-    peers->counters.bytes_received += channel_record_bytes(event->header_bytes, event->body_bytes);
+    size_t record_bytes = channel_record_bytes(event->header_bytes, event->body_bytes);
+    peers->counters.bytes_received += record_bytes;
+    peers->counters.bulk_bytes_received += lane->number == PEERS_LANE_BULK ? record_bytes : 0;
     if (lane->state == LANE_REFUSING) {
         return;
     }

@@ -147,6 +147,7 @@ uint64_t peers_deadline_ns(const struct peers *peers);
 /* Counters for the management port. */
 struct peers_counters {
     uint64_t messages_sent, messages_received, bytes_sent, bytes_received;
+    uint64_t bulk_bytes_sent, bulk_bytes_received; /* of them, on the bulk lane */
     uint64_t messages_not_sent;        /* FULL */
     uint64_t links_up, links_violated, links_silent, handshakes_late, hellos_refused;
 };

@@ -34,6 +34,7 @@ struct vote {
     bool failed;
     uint64_t retry_ns;
     struct block_request request;
+    uint64_t written_bytes;
 };
 
 enum status vote_create(struct vote **out, const struct machine *machine)
@@ -273,6 +274,7 @@ static void begin_write(struct vote *vote)
     vote->next_slot = 1 - vote->next_slot;
     vote->evidence_changed = false;
     vote->phase = VOTE_WRITING;
+    vote->written_bytes += DISK_BLOCK_BYTES;
 }
 
 void vote_tick(struct vote *vote)
@@ -300,4 +302,9 @@ uint64_t vote_deadline_ns(const struct vote *vote)
 bool vote_failed(const struct vote *vote)
 {
     return vote->failed;
+}
+
+uint64_t vote_written_bytes(const struct vote *vote)
+{
+    return vote->written_bytes;
 }

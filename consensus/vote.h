@@ -39,5 +39,6 @@ const struct disk_evidence *vote_evidence(const struct vote *vote, uint64_t raft
 void vote_tick(struct vote *vote);
 uint64_t vote_deadline_ns(const struct vote *vote); /* 0: at once; UINT64_MAX: only a completion can change anything */
 bool vote_failed(const struct vote *vote);
+uint64_t vote_written_bytes(const struct vote *vote); /* handed to the disk since vote_create */
 
 #endif

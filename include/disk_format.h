@@ -3,7 +3,7 @@
  * All little-endian, in blocks of 4096 bytes:
  *   block 0, 1           superblocks, alternating by sequence
  *   block 2, 3           vote slots (term, vote, boot number, evidence), alternating by sequence
- *   block 4              what the management command `probe write` writes; never read
+ *   block 4              what the management command `probe write` writes; never read. Blocks 64 to 255: `probe bulk`
  *   log_offset           log region, a ring of records (format in consensus/log.h)
  *   store_offset         page store: slots of one block each (format of map nodes in replicate/store.h)
  *
@@ -24,6 +24,8 @@
 #define DISK_VOTE_BLOCK_FIRST 2u
 #define DISK_VOTE_BLOCKS 2u
 #define DISK_PROBE_BLOCK 4u
+#define DISK_PROBE_BULK_BLOCK 64u
+#define DISK_PROBE_BULK_REQUESTS 3u  /* of 64 blocks each */
 #define DISK_BYTES_MIN (64ull << 20)
 #define DISK_MEMBERS_MAX 8u       /* members of a Raft configuration: at most 5 nodes and ids on their way in or out */
 
@@ -123,7 +125,7 @@ static inline uint64_t disk_log_bytes(uint64_t disk_bytes)
     return quarter < low ? low : quarter > high ? high : quarter;
 }
 #define DISK_LOG_OFFSET (1ull << 20)
-static_assert((DISK_PROBE_BLOCK + 1) * DISK_BLOCK_BYTES <= DISK_LOG_OFFSET, "the probe's block is nobody else's");
+static_assert((DISK_PROBE_BULK_BLOCK + DISK_PROBE_BULK_REQUESTS * 64) * DISK_BLOCK_BYTES <= DISK_LOG_OFFSET, "the probes' blocks are nobody else's");
 static inline uint64_t disk_store_offset(uint64_t disk_bytes)
 {
     return DISK_LOG_OFFSET + disk_log_bytes(disk_bytes);

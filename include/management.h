@@ -14,8 +14,9 @@
  *   metrics       `metric NAME VALUE` lines (counters, ns) and `histogram` lines (below); names are stable within a version
  *   probe NAME COUNT
  *                 begin to measure what this machine can do at best, COUNT samples (1..100000), in bounded steps of the event loop; NAME is one of
- *                 entry, flush, fault (processor), copy, compare, hash, seal (a page), memcpy, memcmp (the library's), clock (reading it),
- *                 echo (round trip to a peer), write (4 KiB and a flush), gap (between two rounds of the loop: how long this node was held up).
+ *                 entry, flush, fault (processor), copy, compare, hash, seal, open (a page), memcpy, memcmp (the library's), clock (reading it),
+ *                 echo (round trip to a peer), stream (768 KiB to a peer and its answer), write (4 KiB and a flush), bulk (768 KiB and a flush),
+ *                 read (256 KiB of the page store), gap (between two rounds of the loop: how long this node was held up).
  *                 Nothing is measured unless asked for. `error BUSY` while one is under way.
  *   probe         a line `probe NAME state running|done|failed batch N`, then its histogram; a sample is `batch` operations
  *

@@ -21,6 +21,7 @@ struct run {
 struct run_list {
     uint32_t count;
     uint32_t bytes;         /* of all runs */
+    uint32_t changed;       /* of them, bytes that differ */
     struct run runs[RUNS_MAX];
 };
 
@@ -53,14 +54,23 @@ static uint32_t next_difference(const uint8_t *a, const uint8_t *b, uint32_t at,
     return at;
 }
 
+/* How many bytes of `difference` are not zero. */
+static uint32_t changed_bytes_of(uint64_t difference)
+{
+    const uint64_t low = 0x7f7f7f7f7f7f7f7full;
+    uint64_t tops = (((difference & low) + low) | difference) & ~low;
+    return (uint32_t)((tops >> 7) * 0x0101010101010101ull >> 56);
+}
+
 /* Find the runs in which `a` and `b` differ; `bytes` is a multiple of 8, at most a page. */
 static void find_runs(const uint8_t *a, const uint8_t *b, uint32_t bytes, struct run_list *out)
 {
     out->count = 0;
-    out->bytes = 0;
+    out->bytes = out->changed = 0;
     uint32_t begin = 0, end = 0;
     for (uint32_t at = next_difference(a, b, 0, bytes); at < bytes; at = next_difference(a, b, at + 8, bytes)) {
         uint64_t difference = word_at(a + at) ^ word_at(b + at);
+        out->changed += changed_bytes_of(difference);
         uint32_t first = at + (uint32_t)__builtin_ctzll(difference) / 8;
         uint32_t last = at + 8 - (uint32_t)__builtin_clzll(difference) / 8;
         if (end != 0 && first - end < RUN_GAP_BYTES) {
@@ -142,6 +152,10 @@ static void append_item(struct page_items *items, uint32_t page, const struct ru
     } else {
         kind = (uint16_t)(DELTA_KIND_RUNS << KIND_SHIFT | list->count);
         body = write_runs(body, list, content);
+    }
+    if (content != NULL) {
+        items->runs += list->count;
+        items->changed_bytes += list->changed;
     }
     memcpy(at, &page, sizeof page);
     memcpy(at + sizeof page, &kind, sizeof kind);

@@ -48,6 +48,8 @@ struct page_items {
     size_t capacity;
     size_t bytes;
     uint32_t count;
+    /* What they stand for, of the items that say content: runs as they were cut, and bytes that truly differ (a run may bridge some that do not). */
+    uint32_t runs, changed_bytes;
 };
 
 /* Embedded by value in its owner. */

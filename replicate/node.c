@@ -144,10 +144,8 @@ static enum status peer_message(void *context, unsigned peer, unsigned lane, con
     if (lane == PEERS_LANE_RAFT && (message->type == NODE_MESSAGE_CONTRADICTION || message->type == NODE_MESSAGE_ALONE)) {
         return node_agreement_message(node, peer, message);
     }
-    if (lane == PEERS_LANE_RAFT && (message->type == NODE_MESSAGE_PROBE || message->type == NODE_MESSAGE_PROBE_ANSWER) &&
-        message->header_bytes == NODE_PROBE_NUMBER_BYTES && message->body_bytes == 0) {
-        (message->type == NODE_MESSAGE_PROBE ? node_probe_answer : node_probe_answered)(node, peer, message->header);
-        return STATUS_OK;
+    if (lane == PEERS_LANE_RAFT && (message->type == NODE_MESSAGE_PROBE || message->type == NODE_MESSAGE_PROBE_ANSWER)) {
+        return node_probe_message(node, peer, message);
     }
     return STATUS_INVALID;
 }

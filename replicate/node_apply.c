@@ -11,6 +11,7 @@ static void discard_parts(void *context)
     node->assembly_epoch = 0;
     node->assembly_next = node->assembly_parts = 0;
     node->assembly_bytes = 0;
+    node->assembly_open_ns = 0;
 }
 
 /* Does the entry continue the epoch under assembly, or start one? */
@@ -45,6 +46,7 @@ static void give_up_on(struct node *node, const struct group_entry *entry, enum 
 static void apply_epoch(struct node *node, const struct group_entry *entry)
 {
     enum status status = world_apply_delta(node->world, node->assembly_bytes);
+    histogram_add(&node->open_times, node->assembly_open_ns);
     discard_parts(node);
     switch (status) {
     case STATUS_OK:
@@ -75,10 +77,12 @@ static void apply_part(struct node *node, const struct group_entry *entry, const
     }
     struct seal_context context = seal_context_delta(entry->world, entry->epoch, entry->part, entry->parts);
     uint8_t *plain = world_delta_buffer(node->world) + node->assembly_bytes;
+    uint64_t began_ns = node_now_ns(node);
     if (seal_open_body(&node->keys, &context, entry->nonce, body, entry->bytes, entry->tag, plain) != STATUS_OK) {
         node_restart(node, "a committed delta does not open with the cluster's key: it is read anew");
         return;
     }
+    node->assembly_open_ns += node_now_ns(node) - began_ns;
     node->assembly_bytes += entry->bytes;
     node->assembly_next++;
     if (node->assembly_next == node->assembly_parts) {

@@ -13,7 +13,7 @@
 #include "replicate/store.h"
 #include "replicate/world.h"
 
-enum { NODE_PROBE_NUMBER_BYTES = 8, NODE_LAST_WORDS_BYTES = 160, NODE_SCRUB_INTERVAL_MS = 10, NODE_MOVE_DEADLINE_MS = 8000, NODE_MOVE_LAG_ENTRIES = 16,
+enum { NODE_PROBE_NUMBER_BYTES = 8, NODE_PROBE_BODY_BYTES_MAX = 256 * 1024, NODE_PROBE_REQUESTS = DISK_PROBE_BULK_REQUESTS, NODE_LAST_WORDS_BYTES = 160, NODE_SCRUB_INTERVAL_MS = 10, NODE_MOVE_DEADLINE_MS = 8000, NODE_MOVE_LAG_ENTRIES = 16,
        NODE_CHECKPOINT_RETRY_MS = 1000, NODE_LIFE_YOUNG_MS = 60000 };
 
 /* A planned move, as the node that hosted sees it (table in node_move.c). */
@@ -42,11 +42,15 @@ enum probe_kind {
     PROBE_COMPARE,
     PROBE_HASH,
     PROBE_SEAL,
+    PROBE_OPEN,
     PROBE_MEMCPY,
     PROBE_MEMCMP,
     PROBE_CLOCK,
     PROBE_ECHO,
+    PROBE_STREAM,
     PROBE_WRITE,
+    PROBE_BULK,
+    PROBE_READ,
     PROBE_GAP,
     PROBE_KINDS,
 };
@@ -58,11 +62,15 @@ struct probe {
     uint32_t samples;                 /* wanted */
     uint64_t number;                  /* of the echo under way; 0: none */
     unsigned peer;
-    bool busy;                        /* a request is under way at the disk */
+    uint32_t sent;                    /* messages of the stream under way */
+    uint32_t outstanding;             /* writes and flushes under way at the disk */
+    bool failed;                      /* one of them */
+    uint64_t read_offset;
     uint64_t began_ns;
     uint64_t checksum;                /* so that no compiler leaves the work out */
     struct histogram times;
-    struct block_request request;
+    struct block_request requests[NODE_PROBE_REQUESTS];
+    uint8_t tag[16];                  /* of the sealed page that is opened */
     uint8_t *pages;                   /* PROBE_PAGES; reserved at creation */
 };
 
@@ -90,6 +98,8 @@ struct node {
     uint64_t assembly_epoch;
     uint32_t assembly_parts, assembly_next;
     size_t assembly_bytes;
+    uint64_t assembly_open_ns;        /* spent opening its parts' seals */
+    struct histogram open_times;      /* the same, of epochs that were applied */
     struct checkpoint assembly_start; /* only what the group says of it: the last entry before its first part */
 
     bool checkpoint_wanted;
@@ -136,9 +146,8 @@ MUST_CHECK enum status node_probe_begin(struct node *node, const char *name, uin
 void node_probe_tick(struct node *node);
 uint64_t node_probe_deadline_ns(const struct node *node);
 void node_probe_peer_down(struct node *node, unsigned peer);
-/* A peer asks for its number back. */
-void node_probe_answer(struct node *node, unsigned peer, const uint8_t *number);
-void node_probe_answered(struct node *node, unsigned peer, const uint8_t *number);
+/* A peer asks for its number back, or sends ours. INVALID. */
+MUST_CHECK enum status node_probe_message(struct node *node, unsigned peer, const struct peers_message *message);
 const char *node_probe_name(enum probe_kind kind);
 uint32_t node_probe_batch(enum probe_kind kind);
 

@@ -210,7 +210,7 @@ static void command_probe_begin(struct node *node, const struct answer *answer, 
     if (status == STATUS_OK) {
         say(answer, "ok");
     } else {
-        fail(answer, status, "entry, flush, fault, copy, compare, hash, seal, memcpy, memcmp, clock, echo, write or gap, and 1 to 100000 samples");
+        fail(answer, status, "entry, flush, fault, copy, compare, hash, seal, open, memcpy, memcmp, clock, echo, stream, write, bulk, read or gap, and 1 to 100000 samples");
     }
 }
 
@@ -232,6 +232,9 @@ static void command_metrics(struct node *node, const struct answer *answer)
     say(answer, "metric world_freezes %llu", (ull)world.freezes);
     say(answer, "metric world_freeze_pages %llu", (ull)world.freeze_pages);
     say(answer, "metric world_delta_bytes %llu", (ull)world.delta_bytes);
+    say(answer, "metric world_delta_pages %llu", (ull)world.delta_pages);
+    say(answer, "metric world_delta_runs %llu", (ull)world.delta_runs);
+    say(answer, "metric world_delta_changed_bytes %llu", (ull)world.delta_changed_bytes);
     say(answer, "metric world_write_faults %llu", (ull)world.write_faults);
     say(answer, "metric world_undone_epochs %llu", (ull)world.undone_epochs);
     say(answer, "metric world_frames_in %llu", (ull)world.frames_in);
@@ -244,6 +247,15 @@ static void command_metrics(struct node *node, const struct answer *answer)
         group_facts(node->group, &group);
         peers_count(node->peers, &peers);
         say(answer, "metric log_bytes %llu", (ull)group.log_bytes);
+        say(answer, "metric disk_log_bytes %llu", (ull)group.log_written_bytes);
+        say(answer, "metric disk_vote_bytes %llu", (ull)group.vote_written_bytes);
+        say(answer, "metric disk_store_bytes %llu", (ull)store_written_bytes(node->store));
+        say(answer, "metric leader_detections %llu", (ull)group.detections);
+        say(answer, "metric leader_detection_ns %llu", (ull)group.detection_ns);
+        say(answer, "metric peers_bytes_sent %llu", (ull)peers.bytes_sent);
+        say(answer, "metric peers_bytes_received %llu", (ull)peers.bytes_received);
+        say(answer, "metric peers_bulk_bytes_sent %llu", (ull)peers.bulk_bytes_sent);
+        say(answer, "metric peers_bulk_bytes_received %llu", (ull)peers.bulk_bytes_received);
         say(answer, "metric peers_messages_sent %llu", (ull)peers.messages_sent);
         say(answer, "metric peers_messages_received %llu", (ull)peers.messages_received);
         say(answer, "metric peers_links_violated %llu", (ull)peers.links_violated);
@@ -256,6 +268,7 @@ static void command_metrics(struct node *node, const struct answer *answer)
     say_histogram(answer, "world_seal", &times->seal);
     say_histogram(answer, "world_commit", &times->commit);
     say_histogram(answer, "world_apply", &times->apply);
+    say_histogram(answer, "world_open", &node->open_times);
     say(answer, "ok");
 }
 

@@ -14,7 +14,10 @@
 
 enum {
     PROBE_SAMPLES_MAX = 100000,
-    PROBE_PAGES = 2,
+    PROBE_PAGES = MACHINE_REQUEST_BYTES_MAX / REPLICATE_PAGE_BYTES, /* the largest request; most use two of them */
+    PROBE_STREAM_MESSAGES = 3, /* as many of the largest as wait for a link */
+    PROBE_READ_BYTES = MACHINE_REQUEST_BYTES_MAX,
+    PROBE_READ_SPAN = 16 << 20,
     PROBE_RETRY_NS = 1000000, /* the device's queue or the peer's was full */
 };
 
@@ -23,8 +26,9 @@ static const struct {
     uint32_t batch;           /* operations in a sample: below a millisecond */
 } kinds[PROBE_KINDS] = {
     [PROBE_ENTRY] = {"entry", 4096},  [PROBE_FLUSH] = {"flush", 16},  [PROBE_FAULT] = {"fault", 16}, [PROBE_COPY] = {"copy", 16},
-    [PROBE_COMPARE] = {"compare", 16}, [PROBE_HASH] = {"hash", 16},    [PROBE_SEAL] = {"seal", 4},    [PROBE_MEMCPY] = {"memcpy", 16},
-    [PROBE_MEMCMP] = {"memcmp", 16},  [PROBE_CLOCK] = {"clock", 256}, [PROBE_ECHO] = {"echo", 1},    [PROBE_WRITE] = {"write", 1},
+    [PROBE_COMPARE] = {"compare", 16}, [PROBE_HASH] = {"hash", 16},    [PROBE_SEAL] = {"seal", 4},    [PROBE_OPEN] = {"open", 4},
+    [PROBE_MEMCPY] = {"memcpy", 16},  [PROBE_MEMCMP] = {"memcmp", 16}, [PROBE_CLOCK] = {"clock", 256}, [PROBE_ECHO] = {"echo", 1},
+    [PROBE_STREAM] = {"stream", 1},   [PROBE_WRITE] = {"write", 1},   [PROBE_BULK] = {"bulk", 1},    [PROBE_READ] = {"read", 1},
     [PROBE_GAP] = {"gap", 1},
 };
 
@@ -44,6 +48,23 @@ enum status node_probe_create(struct node *node)
     return node->probe.pages != NULL ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
+static void seal_page(struct node *node, uint8_t *to, const uint8_t *from)
+{
+    const uint8_t nonce[24] = {0}; /* the result goes nowhere */
+    struct seal_context context = seal_context_delta(0, 0, 0, 1);
+    seal_body(&node->keys, &context, nonce, from, REPLICATE_PAGE_BYTES, to, node->probe.tag);
+    node->probe.checksum += node->probe.tag[0];
+}
+
+static void open_page(struct node *node, uint8_t *to, const uint8_t *from)
+{
+    const uint8_t nonce[24] = {0};
+    struct seal_context context = seal_context_delta(0, 0, 0, 1);
+    enum status status = seal_open_body(&node->keys, &context, nonce, from, REPLICATE_PAGE_BYTES, node->probe.tag, to);
+    CHECK(status == STATUS_OK); /* sealed here */
+    node->probe.checksum += to[0];
+}
+
 enum status node_probe_begin(struct node *node, const char *name, uint64_t samples)
 {
     struct probe *probe = &node->probe;
@@ -60,17 +81,20 @@ enum status node_probe_begin(struct node *node, const char *name, uint64_t sampl
     if (kind <= PROBE_FAULT && node->machine->probe == NULL) {
         return STATUS_UNSUPPORTED;
     }
-    if (probe->state == PROBE_RUNNING || probe->busy) {
+    if (probe->state == PROBE_RUNNING || probe->outstanding > 0) {
         return STATUS_BUSY;
     }
     probe->state = PROBE_RUNNING;
     probe->kind = kind;
     probe->samples = (uint32_t)samples;
-    probe->number = 0;
-    probe->began_ns = 0;
+    probe->number = probe->sent = 0;
+    probe->began_ns = probe->read_offset = 0;
     memset(&probe->times, 0, sizeof probe->times);
     for (size_t i = 0; i < PROBE_PAGES * REPLICATE_PAGE_BYTES; i++) {
-        probe->pages[i] = (uint8_t)(i % REPLICATE_PAGE_BYTES % 251); /* two equal pages that are not zero */
+        probe->pages[i] = (uint8_t)(i % REPLICATE_PAGE_BYTES % 251); /* equal pages that are not zero */
+    }
+    if (kind == PROBE_OPEN) {
+        seal_page(node, probe->pages, probe->pages);
     }
     return STATUS_OK;
 }
@@ -108,15 +132,6 @@ static uint64_t compare_pages(const uint8_t *a, const uint8_t *b)
     return PAGE_WORDS;
 }
 
-static void seal_page(struct node *node, uint8_t *to, const uint8_t *from)
-{
-    const uint8_t nonce[24] = {0}; /* the result goes nowhere */
-    uint8_t tag[16];
-    struct seal_context context = seal_context_delta(0, 0, 0, 1);
-    seal_body(&node->keys, &context, nonce, from, REPLICATE_PAGE_BYTES, to, tag);
-    node->probe.checksum += tag[0];
-}
-
 /* Keeps the compiler from doing a batch's work once. */
 static inline void memory_may_change(void)
 {
@@ -146,6 +161,9 @@ static void run_operation(struct node *node)
     case PROBE_SEAL:
         seal_page(node, b, a);
         break;
+    case PROBE_OPEN:
+        open_page(node, b, a);
+        break;
     default: /* PROBE_CLOCK */
         probe->checksum += node_now_ns(node);
         break;
@@ -172,18 +190,25 @@ static void run_batch(struct node *node)
 
 /* -- a peer -- */
 
-static void send_number(struct node *node, unsigned peer)
+/* The last message of a sample has a number, which comes back. An echo is one without a body, a stream several with the largest. */
+static void send_messages(struct node *node, unsigned peer)
 {
     struct probe *probe = &node->probe;
-    uint64_t number = probe->times.count + 1;
-    uint64_t began_ns = node_now_ns(node);
-    enum status status = peers_send(node->peers, peer, PEERS_LANE_RAFT, NODE_MESSAGE_PROBE, &number, sizeof number, NULL, 0);
-    if (status == STATUS_OK) {
+    bool stream = probe->kind == PROBE_STREAM;
+    const struct peers_span body = {.data = probe->pages, .bytes = NODE_PROBE_BODY_BYTES_MAX};
+    uint32_t messages = stream ? PROBE_STREAM_MESSAGES : 1;
+    probe->peer = peer;
+    probe->began_ns = probe->sent == 0 ? node_now_ns(node) : probe->began_ns;
+    while (probe->sent < messages) {
+        uint64_t number = probe->sent + 1 == messages ? probe->times.count + 1 : 0;
+        enum status status =
+            peers_send(node->peers, peer, PEERS_LANE_RAFT, NODE_MESSAGE_PROBE, &number, sizeof number, stream ? &body : NULL, stream ? 1 : 0);
+        if (status != STATUS_OK) {
+            probe->state = status == STATUS_FULL ? PROBE_RUNNING : PROBE_FAILED;
+            return;
+        }
         probe->number = number;
-        probe->peer = peer;
-        probe->began_ns = began_ns;
-    } else if (status != STATUS_FULL) {
-        probe->state = PROBE_FAILED;
+        probe->sent++;
     }
 }
 
@@ -194,86 +219,122 @@ static void run_echo(struct node *node)
     }
     for (unsigned peer = 1; peer <= node->boot->node_count; peer++) {
         if (peer != node->boot->node_number && peers_is_up(node->peers, peer, PEERS_LANE_RAFT)) {
-            send_number(node, peer);
+            send_messages(node, peer);
             return;
         }
     }
     node->probe.state = PROBE_FAILED;
 }
 
-void node_probe_answer(struct node *node, unsigned peer, const uint8_t *number)
+static void answer(struct node *node, unsigned peer, uint64_t number)
 {
-    enum status status =
-        peers_send(node->peers, peer, PEERS_LANE_RAFT, NODE_MESSAGE_PROBE_ANSWER, number, NODE_PROBE_NUMBER_BYTES, NULL, 0);
+    enum status status = peers_send(node->peers, peer, PEERS_LANE_RAFT, NODE_MESSAGE_PROBE_ANSWER, &number, sizeof number, NULL, 0);
     if (status != STATUS_OK) {
         node_log(node, LOG_WARNING, "a probe of node %u is not answered: %s", peer, status_sentence(status));
     }
 }
 
-void node_probe_answered(struct node *node, unsigned peer, const uint8_t *number)
+static void answered(struct node *node, unsigned peer, uint64_t number)
 {
     struct probe *probe = &node->probe;
-    uint64_t value;
-    memcpy(&value, number, sizeof value);
-    if (probe->state != PROBE_RUNNING || probe->kind != PROBE_ECHO || peer != probe->peer || value == 0 || value != probe->number) {
+    bool ours = probe->state == PROBE_RUNNING && (probe->kind == PROBE_ECHO || probe->kind == PROBE_STREAM) && peer == probe->peer;
+    if (!ours || number == 0 || number != probe->number) {
         return;
     }
-    probe->number = 0;
+    probe->number = probe->sent = 0;
     add_sample(probe, node_now_ns(node) - probe->began_ns);
+}
+
+enum status node_probe_message(struct node *node, unsigned peer, const struct peers_message *message)
+{
+    bool question = message->type == NODE_MESSAGE_PROBE;
+    if (message->header_bytes != NODE_PROBE_NUMBER_BYTES || message->body_bytes > (question ? NODE_PROBE_BODY_BYTES_MAX : 0)) {
+        return STATUS_INVALID;
+    }
+    uint64_t number;
+    memcpy(&number, message->header, sizeof number);
+    if (!question) {
+        answered(node, peer, number);
+    } else if (number != 0) {
+        answer(node, peer, number);
+    }
+    return STATUS_OK;
 }
 
 void node_probe_peer_down(struct node *node, unsigned peer)
 {
     struct probe *probe = &node->probe;
-    if (probe->state == PROBE_RUNNING && probe->kind == PROBE_ECHO && probe->number != 0 && peer == probe->peer) {
+    bool under_way = (probe->kind == PROBE_ECHO && probe->number != 0) || (probe->kind == PROBE_STREAM && (probe->number != 0 || probe->sent != 0));
+    if (probe->state == PROBE_RUNNING && under_way && peer == probe->peer) {
         probe->state = PROBE_FAILED;
     }
 }
 
-/* -- the disk: a write, then a flush -- */
+/* -- the disk: a write or several, then a flush; a read -- */
 
-static void write_done(struct block_request *request, enum status status)
+static void request_done(struct block_request *request, enum status status)
 {
     struct node *node = request->context;
     struct probe *probe = &node->probe;
-    if (status == STATUS_OK && request->operation == BLOCK_WRITE) {
-        request->operation = BLOCK_FLUSH;
-        request->bytes = 0;
-        status = node->machine->block_submit(node->machine->context, request);
-        if (status == STATUS_OK) {
-            return;
-        }
-    }
-    probe->busy = false;
-    if (status != STATUS_OK) {
-        probe->state = PROBE_FAILED;
+    probe->failed |= status != STATUS_OK;
+    if (--probe->outstanding > 0) {
         return;
     }
-    add_sample(probe, node_now_ns(node) - probe->began_ns);
+    if (!probe->failed && request->operation == BLOCK_WRITE) {
+        *request = (struct block_request){.operation = BLOCK_FLUSH, .done = request_done, .context = node};
+        if (node->machine->block_submit(node->machine->context, request) == STATUS_OK) {
+            probe->outstanding++;
+            return;
+        }
+        probe->failed = true;
+    }
+    if (probe->failed) {
+        probe->state = PROBE_FAILED;
+    } else {
+        add_sample(probe, node_now_ns(node) - probe->began_ns);
+    }
 }
 
 static void run_write(struct node *node)
 {
     struct probe *probe = &node->probe;
-    if (probe->busy) {
+    if (probe->outstanding > 0) {
         return;
     }
-    probe->request = (struct block_request){
-        .operation = BLOCK_WRITE,
-        .offset = (uint64_t)DISK_PROBE_BLOCK * DISK_BLOCK_BYTES,
-        .buffer = probe->pages,
-        .bytes = DISK_BLOCK_BYTES,
-        .done = write_done,
-        .context = node,
-    };
+    bool bulk = probe->kind == PROBE_BULK;
+    size_t bytes = bulk ? MACHINE_REQUEST_BYTES_MAX : DISK_BLOCK_BYTES;
+    uint64_t offset = (uint64_t)(bulk ? DISK_PROBE_BULK_BLOCK : DISK_PROBE_BLOCK) * DISK_BLOCK_BYTES;
+    probe->failed = false;
     probe->began_ns = node_now_ns(node);
-    probe->busy = true;
-    if (node->machine->block_submit(node->machine->context, &probe->request) != STATUS_OK) {
-        probe->busy = false; /* the queue is full: tried again soon */
+    for (uint32_t i = 0; i < (bulk ? NODE_PROBE_REQUESTS : 1); i++) {
+        probe->requests[i] = (struct block_request){
+            .operation = BLOCK_WRITE, .offset = offset + i * bytes, .buffer = probe->pages, .bytes = bytes, .done = request_done, .context = node};
+        if (node->machine->block_submit(node->machine->context, &probe->requests[i]) != STATUS_OK) {
+            probe->failed = i > 0; /* the queue is full: a sample that has not begun is tried again soon */
+            return;
+        }
+        probe->outstanding++;
     }
 }
 
-/* -- the loop -- */
+/* From the page store's beginning, where a checkpoint lies, one behind the other. */
+static void run_read(struct node *node)
+{
+    struct probe *probe = &node->probe;
+    const struct disk_superblock *superblock = store_superblock(node->store);
+    uint64_t span = superblock->store_slots * DISK_BLOCK_BYTES;
+    span = span < PROBE_READ_SPAN ? span : PROBE_READ_SPAN;
+    if (probe->read_offset + PROBE_READ_BYTES > span) {
+        probe->read_offset = 0;
+    }
+    uint64_t began_ns = node_now_ns(node);
+    if (node->machine->block_read(node->machine->context, superblock->store_offset + probe->read_offset, probe->pages, PROBE_READ_BYTES) != STATUS_OK) {
+        probe->state = PROBE_FAILED;
+        return;
+    }
+    probe->read_offset += PROBE_READ_BYTES;
+    add_sample(probe, node_now_ns(node) - began_ns);
+}
 
 static void run_gap(struct node *node)
 {
@@ -286,6 +347,8 @@ static void run_gap(struct node *node)
     }
 }
 
+/* -- the loop -- */
+
 void node_probe_tick(struct node *node)
 {
     if (node->probe.state != PROBE_RUNNING) {
@@ -293,10 +356,15 @@ void node_probe_tick(struct node *node)
     }
     switch (node->probe.kind) {
     case PROBE_ECHO:
+    case PROBE_STREAM:
         run_echo(node);
         break;
     case PROBE_WRITE:
+    case PROBE_BULK:
         run_write(node);
+        break;
+    case PROBE_READ:
+        run_read(node);
         break;
     case PROBE_GAP:
         run_gap(node);
@@ -313,9 +381,9 @@ uint64_t node_probe_deadline_ns(const struct node *node)
     if (probe->state != PROBE_RUNNING) {
         return UINT64_MAX;
     }
-    if (probe->kind == PROBE_ECHO || probe->kind == PROBE_WRITE) {
-        bool under_way = probe->kind == PROBE_ECHO ? probe->number != 0 : probe->busy;
-        return under_way ? UINT64_MAX : node_now_ns(node) + PROBE_RETRY_NS;
+    if (probe->kind == PROBE_READ || probe->kind == PROBE_GAP || probe->kind < PROBE_ECHO) {
+        return 0;
     }
-    return 0;
+    bool under_way = probe->number != 0 || probe->outstanding > 0;
+    return under_way ? UINT64_MAX : node_now_ns(node) + PROBE_RETRY_NS;
 }

@@ -306,6 +306,11 @@ const struct disk_superblock *store_superblock(const struct store *store)
     return &store->superblock;
 }
 
+uint64_t store_written_bytes(const struct store *store)
+{
+    return store->written_bytes;
+}
+
 const struct checkpoint *store_checkpoint(const struct store *store)
 {
     return &store->checkpoint;

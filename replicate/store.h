@@ -119,6 +119,8 @@ void store_install_abort(struct store *store);
 bool store_poked(const struct store *store);
 /* When it could: machine time in ns, in the past if now; UINT64_MAX: nothing is under way, or it waits for the disk or the peer. */
 uint64_t store_deadline_ns(const struct store *store);
+/* Handed to the disk since store_create: pages, map nodes, superblocks. */
+uint64_t store_written_bytes(const struct store *store);
 void store_check(const struct store *store);
 
 #endif

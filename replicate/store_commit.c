@@ -73,6 +73,7 @@ static bool control_submit(struct store *store, enum block_operation operation)
         store->control_under_way = false;
         return false;
     }
+    store->written_bytes += store->control.bytes;
     if (status != STATUS_OK) {
         control_done(&store->control, status);
     }

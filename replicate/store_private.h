@@ -74,6 +74,7 @@ struct store {
     struct store_batch *filling;
     uint32_t writes_under_way;
     bool write_failed;
+    uint64_t written_bytes;             /* handed to the disk since creation: pages, nodes, superblocks */
 
     enum store_phase phase;
     bool installing;                    /* else making a checkpoint of an image */

@@ -121,6 +121,7 @@ void store_blocks_submit(struct store *store)
             return;
         }
         batch->state = BATCH_UNDER_WAY;
+        store->written_bytes += batch->request.bytes;
         if (status != STATUS_OK) {
             batch_done(&batch->request, status);
         }

@@ -182,6 +182,9 @@ static void capture_step(struct world *world, struct flight *flight)
     flight->digest = image_digest(world->image) + world_record_hash(&flight->record);
     world->delta_bytes = delta_finish(&world->delta, WORLD_NUMBER, flight->epoch, flight->digest, &flight->record);
     world->delta_bytes_sum += world->delta_bytes;
+    world->delta_pages += world->delta.items.count;
+    world->delta_runs += world->delta.items.runs;
+    world->delta_changed_bytes += world->delta.items.changed_bytes;
     world->parts = (uint32_t)((world->delta_bytes + DELTA_PART_BYTES_MAX - 1) / DELTA_PART_BYTES_MAX);
     world->parts_submitted = 0;
     world->part_sealed = false;

@@ -3,7 +3,7 @@
 from lab import FAILED, OK, wait_until
 from scenario import Scenario
 
-NAMES = "entry flush fault copy compare hash seal memcpy memcmp clock echo write gap".split()
+NAMES = "entry flush fault copy compare hash seal open memcpy memcmp clock echo stream write bulk read gap".split()
 
 
 class Probes(Scenario):

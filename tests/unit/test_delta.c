@@ -87,6 +87,24 @@ static struct page_item only_item(const struct page_items *items)
     return item;
 }
 
+static void test_delta_counts_runs_as_cut_and_bytes_that_differ(void **state)
+{
+    (void)state;
+    uint8_t before[PAGE] = {1, 2, 3}, after[PAGE] = {1, 2, 3};
+    after[100] = after[107] = 9; /* one run, which bridges six equal bytes */
+    after[2000] = 1;
+    assert_true(append(1, before, after));
+    assert_int_equal(buffers->writer.items.runs, 2);
+    assert_int_equal(buffers->writer.items.changed_bytes, 3);
+    memset(after, 0xa5, sizeof after); /* a raw page */
+    assert_true(append(2, before, after));
+    assert_int_equal(buffers->writer.items.runs, 3);
+    assert_int_equal(buffers->writer.items.changed_bytes, 3 + PAGE);
+    assert_true(append(3, before, NULL)); /* says no content */
+    assert_int_equal(buffers->writer.items.changed_bytes, 3 + PAGE);
+    assert_int_equal(buffers->writer.items.count, 3);
+}
+
 static void test_delta_equal_pages_append_nothing(void **state)
 {
     (void)state;
@@ -345,6 +363,7 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
+        TEST(test_delta_counts_runs_as_cut_and_bytes_that_differ),
         TEST(test_delta_equal_pages_append_nothing),
         TEST(test_delta_one_byte_is_one_run),
         TEST(test_delta_page_full_of_changes_is_raw),
