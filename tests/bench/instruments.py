@@ -18,8 +18,8 @@ FIRST_SHIFT = 7  # include/histogram.h
 
 # name: samples; the processor's first, then what needs a peer or the disk
 PROCESSOR_PROBES = {"clock": 200, "entry": 200, "flush": 200, "fault": 200, "copy": 200, "memcpy": 200, "compare": 200, "memcmp": 200, "hash": 200,
-                    "seal": 100}
-OUTSIDE_PROBES = {"echo": 300, "write": 300, "gap": 20000}
+                    "seal": 100, "open": 100}
+OUTSIDE_PROBES = {"echo": 300, "write": 300, "stream": 20, "bulk": 20, "read": 60, "gap": 20000}
 
 
 def bucket_start(bucket):
@@ -115,7 +115,7 @@ def probe_all(cluster, names=None):
     host = cluster.wait_host()
     wanted = {**PROCESSOR_PROBES, **OUTSIDE_PROBES}
     if len(cluster.nodes) == 1:
-        del wanted["echo"]
+        del wanted["echo"], wanted["stream"]
     return {name: probe(cluster, host, name, samples) for name, samples in wanted.items() if names is None or name in names}
 
 
