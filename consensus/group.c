@@ -149,7 +149,7 @@ static enum status read_disk(struct group *group, const struct disk_superblock *
     bool fresh = false;
     enum status status = vote_open(group->vote, group->cluster_id, group->raft_id, &fresh);
     if (status != STATUS_OK) {
-        snprintf(reason, 200, "term and vote cannot be read: %s", status_sentence(status));
+        snprintf(reason, 200, "the vote slots (term and vote, blocks 2 and 3) cannot be read: %s", status_sentence(status));
         return status == STATUS_BUSY || status == STATUS_IO_ERROR ? status : STATUS_CORRUPT;
     }
     status = log_open(group->log, superblock->log_offset, superblock->log_bytes, group->raft_id, group->start.last_index, group->start.last_term, reason);

@@ -5,12 +5,13 @@
 
 enum { APPLY_RETRY_NS = 1000000 };
 
-/* Our own copy of the log cannot be read back: the incarnation has ended. */
+/* Our own copy of the log cannot be read back: the incarnation has ended, if there is anybody to join. */
 static void log_is_bad(struct group *group, uint64_t index, enum status status)
 {
+    bool joins = status == STATUS_CORRUPT && group->config.boot->node_count > 1;
     group_say(group, LOG_ERROR, "log: entry %llu, which is committed, cannot be read back (%s)%s", (unsigned long long)index, status_sentence(status),
-              status == STATUS_CORRUPT ? "; this node joins anew" : "; this node stands aside until it is started again");
-    if (status == STATUS_CORRUPT) {
+              joins ? "; this node joins anew" : "; this node stands aside until it is started again");
+    if (joins) {
         group_give_up(group);
     } else {
         group->disk_failed = true;

@@ -241,6 +241,8 @@ void log_restart(struct log *log, uint64_t index, uint64_t term)
     log->round_last = 0;
     log->retry_ns = 0;
     log->record_sequence = 0;
+    log->restarted = true;
+    log->quiet_since_ns = log->machine->now_ns(log->machine->context);
 }
 
 void log_drop_unpersisted(struct log *log)

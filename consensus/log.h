@@ -13,7 +13,7 @@
  *   live      batches below it are needed no more (a durable checkpoint covers them, or the log was restarted).
  *   before    the last index in the log before this batch's records: if the checkpoint is not below it, nothing earlier is needed.
  * A record whose index is not above the last replaces that entry and drops all behind it (truncation). A batch without records is a marker: written
- * when the log goes quiet, so that the last entry is covered by a `flushed`. */
+ * when the log goes quiet, so that the last entry is covered by a `flushed`, and so that a log that was restarted says which checkpoint it needs. */
 #ifndef EIDOLON_CONSENSUS_LOG_H
 #define EIDOLON_CONSENSUS_LOG_H
 

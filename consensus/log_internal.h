@@ -49,6 +49,7 @@ struct log {
     uint64_t flushed_sequence;   /* known durable */
     uint64_t announced_sequence; /* `flushed` of the last batch submitted */
     uint64_t record_sequence;    /* last batch with records */
+    bool restarted;              /* no batch says yet where the log begins */
 
     enum log_round round;
     unsigned outstanding;

@@ -2,8 +2,10 @@
  *
  *   1  read the whole region; remember each valid batch of this incarnation (its body in memory is not needed yet)
  *   2  what must be there: from the batch that the highest `flushed` names, back along `previous`, until `live` or the checkpoint says that nothing
- *      earlier is needed; a missing one is corruption
- *   3  from there on forward along `previous` as far as batches are whole: the tail that was written but not known to be flushed. The rest is torn: cut
+ *      earlier is needed; one that is missing or not in its place (behind the one before it, or at the region's start) is corruption, and so is a
+ *      first one that the checkpoint does not reach
+ *   3  from there on forward along `previous` as far as batches are whole and in place: the tail that was written but not known to be flushed. The rest
+ *      is torn: cut
  *   4  play the records of that chain in order, with truncations; keep what is behind the checkpoint */
 #include "consensus/log_internal.h"
 
@@ -139,7 +141,14 @@ static enum status check_sequences(const struct recovery *recovery)
     return STATUS_OK;
 }
 
-static uint32_t find_sequence(const struct recovery *recovery, uint64_t sequence)
+/* Does `next` stand where the writer goes on after `batch`? */
+static bool leads_to(const struct recovery *recovery, const struct found *batch, const struct found *next)
+{
+    return next->block == 0 || (uint64_t)batch->block * LOG_BLOCK + batch->bytes == (uint64_t)next->block * LOG_BLOCK % recovery->log->region_bytes;
+}
+
+/* The first of those that were found with `sequence` or a higher one. */
+static uint32_t lower_bound(const struct recovery *recovery, uint64_t sequence)
 {
     uint32_t low = 0, high = recovery->count;
     while (low < high) {
@@ -150,7 +159,55 @@ static uint32_t find_sequence(const struct recovery *recovery, uint64_t sequence
             high = middle;
         }
     }
-    return low < recovery->count && recovery->found[low].sequence == sequence ? low : NONE;
+    return low;
+}
+
+static bool has_place(const struct recovery *recovery, uint32_t at, uint32_t next)
+{
+    const struct found *found = recovery->found;
+    if (next != NONE) {
+        return leads_to(recovery, &found[at], &found[next]);
+    }
+    for (uint32_t i = lower_bound(recovery, found[at].previous); i < recovery->count && found[i].sequence == found[at].previous; i++) {
+        if (leads_to(recovery, &found[i], &found[at])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The batch `sequence`, in front of `next` if that is not NONE. A write that went astray may have left a copy: one that stands in its place goes first. */
+static uint32_t find_sequence(const struct recovery *recovery, uint64_t sequence, uint32_t next)
+{
+    uint32_t best = NONE;
+    for (uint32_t at = lower_bound(recovery, sequence); at < recovery->count && recovery->found[at].sequence == sequence; at++) {
+        if (best == NONE || has_place(recovery, at, next)) {
+            best = at;
+        }
+    }
+    return best;
+}
+
+/* The chain begins with `first`: does the checkpoint reach that far? */
+static enum status check_first(struct recovery *recovery, uint64_t checkpoint, uint32_t first)
+{
+    if (first != NONE && recovery->found[first].before > checkpoint) {
+        snprintf(recovery->reason, 200, "the log begins behind entry %llu, but the checkpoint covers only entries up to %llu",
+                 (unsigned long long)recovery->found[first].before, (unsigned long long)checkpoint);
+        return STATUS_CORRUPT;
+    }
+    return STATUS_OK;
+}
+
+/* The newest flushed batch is missing. A batch behind it that the checkpoint reaches makes it needless; NONE: it is needed. */
+static uint32_t find_successor(const struct recovery *recovery, uint64_t sequence, uint64_t checkpoint)
+{
+    for (uint32_t i = recovery->count; i-- > 0 && recovery->found[i].sequence > sequence;) {
+        if (recovery->found[i].previous == sequence && recovery->found[i].before <= checkpoint) {
+            return i;
+        }
+    }
+    return NONE;
 }
 
 /* Step 2. *first and *tip: both ends of what must be there; NONE if nothing must. */
@@ -159,16 +216,24 @@ static enum status link_flushed(struct recovery *recovery, uint64_t checkpoint, 
     struct found *found = recovery->found;
     *first = *tip = NONE;
     if (recovery->flushed == 0 || recovery->flushed < recovery->live) {
-        *first = *tip = recovery->live > 0 ? find_sequence(recovery, recovery->live) : NONE;
-        return STATUS_OK;
+        *first = *tip = recovery->live > 0 ? find_sequence(recovery, recovery->live, NONE) : NONE;
+        return check_first(recovery, checkpoint, *first);
     }
     uint64_t needed = recovery->flushed;
     uint32_t next = NONE;
     for (;;) {
-        uint32_t at = find_sequence(recovery, needed);
+        uint32_t at = find_sequence(recovery, needed, next);
+        if (at == NONE && next == NONE) {
+            at = find_successor(recovery, needed, checkpoint);
+        }
         if (at == NONE) {
             snprintf(recovery->reason, 200, "log batch %llu is missing or does not match its checksum, though batch %llu was flushed after it",
                      (unsigned long long)needed, (unsigned long long)recovery->flushed);
+            return STATUS_CORRUPT;
+        }
+        if (next != NONE && !leads_to(recovery, &found[at], &found[next])) {
+            snprintf(recovery->reason, 200, "log batch %llu does not stand behind batch %llu: they are in blocks %u and %u of the log",
+                     (unsigned long long)found[next].sequence, (unsigned long long)needed, (unsigned)found[next].block, (unsigned)found[at].block);
             return STATUS_CORRUPT;
         }
         found[at].chain = next;
@@ -176,7 +241,7 @@ static enum status link_flushed(struct recovery *recovery, uint64_t checkpoint, 
         *tip = *tip == NONE ? at : *tip;
         *first = at;
         if (found[at].before <= checkpoint || found[at].previous < recovery->live) {
-            return STATUS_OK;
+            return check_first(recovery, checkpoint, at);
         }
         needed = found[at].previous;
     }
@@ -189,7 +254,7 @@ static uint32_t follow_tail(struct recovery *recovery, uint32_t tip)
     for (;;) {
         uint32_t next = NONE;
         for (uint32_t i = tip + 1; i < recovery->count; i++) {
-            if (found[i].previous == found[tip].sequence) {
+            if (found[i].previous == found[tip].sequence && leads_to(recovery, &found[tip], &found[i])) {
                 next = i;
             }
         }
@@ -214,6 +279,7 @@ static enum status play_record(struct recovery *recovery, const struct found *ba
     if (record->index <= log->base_index) {
         /* What stood behind an entry that is replaced is gone. */
         log_restart(log, log->base_index, log->base_term);
+        log->restarted = false;
         *disagrees = record->index == log->base_index && record->term != log->base_term;
         return STATUS_OK;
     }
@@ -287,6 +353,7 @@ enum status log_open(struct log *log, uint64_t offset, uint64_t bytes, uint64_t 
         snprintf(reason, 200, "log batch %llu: a sequence that cannot be", (unsigned long long)recovery.sequence_max);
         return STATUS_CORRUPT;
     }
+    log->restarted = false;
     sort_found(recovery.found, recovery.count);
     uint32_t first = NONE, tip = NONE;
     status = check_sequences(&recovery);

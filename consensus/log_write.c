@@ -134,6 +134,7 @@ static bool stage_batch(struct log *log, unsigned number)
         record += (uint32_t)log_record_bytes_of(slot->body_bytes);
         log->unstaged_bytes -= log_disk_bytes_of(slot->body_bytes);
     }
+    log->restarted = false;
     log->previous_sequence = batch.sequence;
     log->announced_sequence = batch.flushed;
     if (batch.records > 0) {
@@ -159,7 +160,7 @@ static void submit_writes(struct log *log, unsigned from, unsigned count)
 
 static bool marker_due(const struct log *log)
 {
-    return log->record_sequence > log->announced_sequence && log->last == log->persisted;
+    return (log->record_sequence > log->announced_sequence || log->restarted) && log->last == log->persisted;
 }
 
 static void begin_round(struct log *log, uint64_t now)

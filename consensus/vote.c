@@ -6,9 +6,11 @@
  *   FLUSHING  completed                                                     IDLE       flush_done
  *
  * Each write is the whole state with the next sequence, into the slot that does not hold the newest one. Once a state is durable the same state is
- * written once more, into the other slot (the mirror). So a slot that goes bad later forgets nothing, and a slot torn in mid-write was never spoken of. */
+ * written once more, into the other slot (the mirror). So a slot that goes bad later forgets nothing, and a slot torn in mid-write was never spoken of.
+ * One window remains: a slot that goes bad before its mirror is durable looks like a torn one. */
 #include "consensus/vote.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "consensus/limits.h"
@@ -27,8 +29,9 @@ struct vote {
     uint64_t writing_generation;
     uint64_t durable_generation;
     unsigned next_slot;
-    unsigned copies;             /* slots that hold the durable generation */
+    unsigned copies;             /* slots that hold the durable generation, with the evidence that was written last */
     bool evidence_changed;
+    bool writing_evidence;
     uint64_t evidence_since_ns;
     enum vote_phase phase;
     bool failed;
@@ -62,37 +65,54 @@ static bool is_zero(const uint8_t *bytes, size_t count)
     return true;
 }
 
+/* The block of `slot` into *out; *there: false for one that was never written. CORRUPT: it does not verify. INVALID: it does, and its numbers cannot be. */
+static enum status read_slot(struct vote *vote, const uint8_t cluster_id[16], unsigned slot, struct disk_vote *out, bool *there)
+{
+    enum status status =
+        vote->machine->block_read(vote->machine->context, (uint64_t)(FIRST_SLOT_BLOCK + slot) * DISK_BLOCK_BYTES, vote->block, DISK_BLOCK_BYTES);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    *there = !is_zero(vote->block, DISK_BLOCK_BYTES);
+    memcpy(out, vote->block, sizeof *out);
+    status = *there ? seal_check_vote(out, cluster_id) : STATUS_OK;
+    if (status != STATUS_OK) {
+        return status;
+    }
+    bool possible = out->sequence <= GROUP_NUMBER_MAX && out->term <= GROUP_NUMBER_MAX && out->boot_number <= GROUP_NUMBER_MAX &&
+                    (out->term != 0 || out->voted_for == 0);
+    return possible ? STATUS_OK : STATUS_INVALID;
+}
+
+/* One slot is used and the other one does not verify, or is blank though it was written: so it stands after a power loss in mid-write, or something has
+ * harmed it. */
+static void tell_bad_slot(const struct vote *vote, unsigned slot)
+{
+    char line[120];
+    snprintf(line, sizeof line, "vote slot %u (block %u) does not verify: vote slot %u is used", slot, FIRST_SLOT_BLOCK + slot, 1 - slot);
+    vote->machine->log(vote->machine->context, LOG_WARNING, line);
+}
+
 enum status vote_open(struct vote *vote, const uint8_t cluster_id[16], uint64_t raft_id, bool *fresh)
 {
     if (vote->phase == VOTE_WRITING || vote->phase == VOTE_FLUSHING) {
         return STATUS_BUSY;
     }
-    unsigned bad = 0, best_slot = 0;
+    unsigned bad = 0, blank = 0, best_slot = 0;
     uint64_t sequence_max = 0;
     struct disk_vote best = {.sequence = 0};
     for (unsigned slot = 0; slot < SLOTS; slot++) {
-        enum status status =
-            vote->machine->block_read(vote->machine->context, (uint64_t)(FIRST_SLOT_BLOCK + slot) * DISK_BLOCK_BYTES, vote->block, DISK_BLOCK_BYTES);
-        if (status != STATUS_OK) {
-            return status;
-        }
-        if (is_zero(vote->block, DISK_BLOCK_BYTES)) {
-            continue;
-        }
         struct disk_vote found;
-        memcpy(&found, vote->block, sizeof found);
-        status = seal_check_vote(&found, cluster_id);
+        bool there = false;
+        enum status status = read_slot(vote, cluster_id, slot, &found, &there);
         if (status == STATUS_CORRUPT) {
             bad++;
             continue;
         }
         if (status != STATUS_OK) {
-            return status;
+            return status == STATUS_INVALID ? STATUS_CORRUPT : status; /* the other slot may be older than what was promised */
         }
-        if (found.sequence > GROUP_NUMBER_MAX || found.term > GROUP_NUMBER_MAX || found.boot_number > GROUP_NUMBER_MAX ||
-            (found.term == 0 && found.voted_for != 0)) {
-            return STATUS_CORRUPT; /* the other slot may be older than what was promised */
-        }
+        blank += !there;
         sequence_max = found.sequence > sequence_max ? found.sequence : sequence_max;
         if (found.raft_id == raft_id && found.sequence > best.sequence) {
             best = found;
@@ -103,6 +123,9 @@ enum status vote_open(struct vote *vote, const uint8_t cluster_id[16], uint64_t 
         return STATUS_CORRUPT;
     }
     *fresh = best.sequence == 0;
+    if (bad > 0 || (blank > 0 && best.sequence > 1)) {
+        tell_bad_slot(vote, *fresh ? 0 : 1 - best_slot);
+    }
     if (*fresh) {
         best = (struct disk_vote){.sequence = sequence_max, .raft_id = raft_id};
         memcpy(best.cluster_id, cluster_id, sizeof best.cluster_id);
@@ -111,7 +134,7 @@ enum status vote_open(struct vote *vote, const uint8_t cluster_id[16], uint64_t 
     vote->next_slot = *fresh ? 0 : 1 - best_slot;
     vote->generation = vote->durable_generation = 1;
     vote->copies = *fresh ? SLOTS : 1;
-    vote->evidence_changed = false;
+    vote->evidence_changed = vote->writing_evidence = false;
     vote->phase = VOTE_IDLE;
     vote->failed = false;
     vote->retry_ns = 0;
@@ -229,7 +252,7 @@ static void flush_done(struct block_request *request, enum status status)
         write_failed(vote);
         return;
     }
-    vote->copies = vote->writing_generation == vote->durable_generation ? vote->copies + 1 : 1;
+    vote->copies = vote->writing_generation == vote->durable_generation && !vote->writing_evidence ? vote->copies + 1 : 1;
     vote->durable_generation = vote->writing_generation;
 }
 
@@ -272,6 +295,7 @@ static void begin_write(struct vote *vote)
     vote->state.sequence = next.sequence;
     vote->writing_generation = vote->generation;
     vote->next_slot = 1 - vote->next_slot;
+    vote->writing_evidence = vote->evidence_changed;
     vote->evidence_changed = false;
     vote->phase = VOTE_WRITING;
     vote->written_bytes += DISK_BLOCK_BYTES;

@@ -132,7 +132,10 @@ enum status seal_check_superblock(const struct seal_keys *keys, const struct dis
         return STATUS_CORRUPT;
     }
     if (superblock->version != DISK_VERSION) {
-        return STATUS_UNKNOWN_VERSION;
+        /* A flipped bit is no other version: nobody shall take a harmed disk for a newer one. */
+        struct disk_superblock ours = *superblock;
+        ours.version = DISK_VERSION;
+        return superblock->checksum == superblock_checksum_of(&ours) ? STATUS_CORRUPT : STATUS_UNKNOWN_VERSION;
     }
     if (superblock->bytes != sizeof *superblock || superblock->checksum != superblock_checksum_of(superblock)) {
         return STATUS_CORRUPT;
@@ -166,7 +169,9 @@ enum status seal_check_vote(const struct disk_vote *vote, const uint8_t cluster_
         return STATUS_CORRUPT;
     }
     if (vote->version != DISK_VERSION) {
-        return STATUS_UNKNOWN_VERSION;
+        struct disk_vote ours = *vote;
+        ours.version = DISK_VERSION;
+        return vote->checksum == vote_checksum_of(&ours) ? STATUS_CORRUPT : STATUS_UNKNOWN_VERSION;
     }
     if (vote->bytes != sizeof *vote || vote->checksum != vote_checksum_of(vote)) {
         return STATUS_CORRUPT;

@@ -90,7 +90,8 @@ MUST_CHECK enum status seal_verify_body(const struct seal_keys *keys, const stru
 void seal_superblock(const struct seal_keys *keys, struct disk_superblock *superblock);
 
 /* Is `superblock` whole, of this build's version, and made by this cluster? Ranges of its fields are the caller's to check.
- * CORRUPT: no magic, wrong size, checksum or seal.  UNKNOWN_VERSION: another build's.  FOREIGN: another cluster's. */
+ * CORRUPT: no magic, wrong size, checksum or seal; also one of ours of which only the version was altered.  UNKNOWN_VERSION: another build's.
+ * FOREIGN: another cluster's. */
 MUST_CHECK enum status seal_check_superblock(const struct seal_keys *keys, const struct disk_superblock *superblock);
 
 /* Complete `vote`: magic, version, size and checksum (no secret is in it and nothing is believed because of it alone: not sealed).
@@ -98,7 +99,8 @@ MUST_CHECK enum status seal_check_superblock(const struct seal_keys *keys, const
 void seal_vote(struct disk_vote *vote);
 
 /* Is `vote` whole, of this build's version, and of this cluster?
- * CORRUPT: no magic, wrong size or checksum.  UNKNOWN_VERSION: another build's.  FOREIGN: another cluster's. */
+ * CORRUPT: no magic, wrong size or checksum; also one of ours of which only the version was altered.  UNKNOWN_VERSION: another build's.
+ * FOREIGN: another cluster's. */
 MUST_CHECK enum status seal_check_vote(const struct disk_vote *vote, const uint8_t cluster_id[SEAL_CLUSTER_ID_BYTES]);
 
 #endif

@@ -50,6 +50,11 @@ void node_become_stranger(struct node *node, const char *why)
     if (node->restarting) {
         return;
     }
+    if (node->boot->node_count == 1) {
+        /* There is nobody to join: what is left of the disk stays as it is. */
+        node_stand_aside(node, STORE_DISK_CORRUPT, "%s: a cluster of one node has lost its world with its disk", why);
+        return;
+    }
     if (store_adopt(node->store, fresh_incarnation(node), true) != STATUS_OK) {
         node_stand_aside(node, STORE_DISK_FAILED, "%s; and the disk cannot be written: the new incarnation may not be on it", why);
         return;
@@ -437,7 +442,8 @@ static void fill_step(struct node *node)
     }
     if (status == STATUS_CORRUPT) {
         char why[120];
-        snprintf(why, sizeof why, "page %u of the checkpoint does not verify: the disk is corrupt", (unsigned)page);
+        snprintf(why, sizeof why, "page store: page %u in slot %u does not verify: the disk is corrupt", (unsigned)page,
+                 (unsigned)store_page_slot(node->store, page));
         node_become_stranger(node, why);
         return;
     }

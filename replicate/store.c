@@ -103,11 +103,33 @@ static bool geometry_valid(const struct store *store, const struct disk_superblo
            superblock->incarnation >= 1 && superblock->incarnation < 1ull << 56;
 }
 
+static bool all_zero(const uint8_t *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (bytes[i] != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* One superblock is used and the other one does not verify: so it stands after a power loss in mid-write, or something has harmed it. Only on a disk
+ * that was just created nothing stands there yet. */
+static void tell_bad_superblock(const struct store *store, const uint8_t *other, uint64_t sequence)
+{
+    if (sequence > 1 || !all_zero(other, STORE_BLOCK_BYTES)) {
+        char line[120];
+        snprintf(line, sizeof line, "superblock %u does not verify: superblock %u is used", (unsigned)(1 - store->superblock_block),
+                 (unsigned)store->superblock_block);
+        store->machine->log(store->machine->context, LOG_WARNING, line);
+    }
+}
+
 /* The valid superblock with the higher sequence into *out. */
 static enum store_disk choose_superblock(struct store *store, const uint8_t blocks[2 * STORE_BLOCK_BYTES], struct disk_superblock *out,
                                          char reason[200])
 {
-    bool found = false;
+    unsigned found = 0;
     enum status worst = STATUS_CORRUPT;
     for (uint32_t block = 0; block < 2; block++) {
         struct disk_superblock superblock;
@@ -117,17 +139,20 @@ static enum store_disk choose_superblock(struct store *store, const uint8_t bloc
             worst = status == STATUS_CORRUPT ? worst : status;
             continue;
         }
-        if (!found || superblock.sequence > out->sequence) {
+        if (found == 0 || superblock.sequence > out->sequence) {
             *out = superblock;
             store->superblock_block = block;
-            found = true;
         }
+        found++;
     }
-    if (!found) {
+    if (found == 0) {
         snprintf(reason, 200, worst == STATUS_FOREIGN            ? "the disk belongs to another cluster"
                               : worst == STATUS_UNKNOWN_VERSION ? "the disk was written by another version of this system"
                                                                  : "neither superblock verifies");
         return worst == STATUS_CORRUPT ? STORE_DISK_CORRUPT : STORE_DISK_FOREIGN;
+    }
+    if (found == 1) {
+        tell_bad_superblock(store, blocks + (1 - store->superblock_block) * STORE_BLOCK_BYTES, out->sequence);
     }
     return STORE_DISK_OK;
 }
@@ -153,16 +178,6 @@ static enum store_disk judge_superblock(struct store *store, const struct disk_s
         return STORE_DISK_CORRUPT;
     }
     return STORE_DISK_OK;
-}
-
-static bool all_zero(const uint8_t *bytes, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (bytes[i] != 0) {
-            return false;
-        }
-    }
-    return true;
 }
 
 static void take_superblock(struct store *store, const struct disk_superblock *superblock)
@@ -328,6 +343,11 @@ static const struct store_page_reference *fill_reference(const struct store *sto
 {
     static const struct store_page_reference absent;
     return store->candidates ? &absent : &store->current.pages[page];
+}
+
+uint32_t store_page_slot(const struct store *store, uint32_t page)
+{
+    return fill_reference(store, page)->slot;
 }
 
 /* How many pages from `page` on, all to be filled, stand in consecutive slots? */

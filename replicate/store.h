@@ -74,6 +74,8 @@ const struct checkpoint *store_checkpoint(const struct store *store);
  * verify; *page says which. */
 MUST_CHECK enum status store_fill_step(struct store *store, struct image *image, uint32_t pages_max, bool *done, uint32_t *page);
 void store_fill_restart(struct store *store);
+/* Where the checkpoint has `page`; 0: absent. */
+uint32_t store_page_slot(const struct store *store, uint32_t page);
 
 /* -- making a checkpoint of an image -- */
 /* The captured content of the image now is the checkpoint's. BUSY: one is under way, or an install is. NO_SPACE: too few free slots (a pin holds
