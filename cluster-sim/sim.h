@@ -73,6 +73,7 @@ struct sim_write {
 
 struct sim_disk {
     uint8_t *bytes;
+    uint64_t ever_written;           /* a bit for each SIM_DISK_BYTES / 64; the rest is zero */
     uint8_t *older;                  /* a copy from a former day; NULL: none */
     uint64_t older_boot;             /* boot number when it was taken */
     uint64_t older_id;
@@ -108,11 +109,6 @@ struct sim_link {
     struct sim_pipe pipes[2];        /* [0]: lower to higher number */
 };
 
-struct sim_memory {
-    struct sim_memory *next;
-    void *bytes;
-};
-
 struct sim_node {
     struct sim *sim;
     unsigned number;                 /* 1.. */
@@ -126,7 +122,8 @@ struct sim_node {
     /* Its clock: machine time was clock_node_ns at simulated time clock_sim_ns, and runs drift_ppm faster since. */
     uint64_t clock_node_ns, clock_sim_ns;
     int64_t drift_ppm;
-    struct sim_memory *memory;
+    uint8_t *memory;                 /* what its modules reserve; given back as a whole at power off */
+    size_t memory_used;
     struct sim_disk disk;
     uint8_t **frames;
     uint8_t *rights;
@@ -177,6 +174,8 @@ struct sim {
     unsigned node_count, faults;
     uint64_t fault_interval_ms;      /* mean */
     unsigned pause_ms;               /* between bursts of a client, at most */
+    bool heavy;                      /* requests change much memory */
+    uint64_t checkpoint_interval_ms; /* mean, beyond those that a full log asks for; 0: only those */
     bool healed, quiet, verbose;
     struct sim_event *heap;
     size_t heap_count, heap_size;
@@ -226,6 +225,7 @@ void sim_destroy(struct sim *sim);
 
 /* -- sim_node.c -- */
 void sim_node_create(struct sim *sim, unsigned number);
+void sim_node_destroy(struct sim_node *node);
 void sim_boot(struct sim_node *node);
 void sim_power_off(struct sim_node *node);
 /* Captured in its present life. */
@@ -284,11 +284,15 @@ bool sim_world_state(struct sim_node *node, struct sim_state *out);
 
 /* -- sim_client.c -- */
 void sim_clients_start(struct sim *sim);
+/* Of the clients that rest, some begin a burst now. */
+void sim_clients_rouse(struct sim *sim, unsigned percent);
 void sim_world_frame_out(struct sim_node *node, const void *frame, size_t bytes);
 
 /* -- sim_fault.c -- */
 void sim_faults_start(struct sim *sim);
 void sim_faults_heal(struct sim *sim);
+/* Nodes are asked for checkpoints now and then: by itself a log of this size asks for few, and each start would play all of it again. */
+void sim_checkpoints_start(struct sim *sim);
 void sim_crash(struct sim_node *node, uint64_t off_ns);
 bool sim_parse_faults(const char *list, unsigned *out);
 void sim_print_faults(const struct sim *sim);

@@ -8,7 +8,7 @@
 #include "include/check.h"
 #include "replicate/node_internal.h"
 
-enum { RETRY_MS = 200, HASTY_RETRY_MS = 10, HASTY_PAUSE_MS = 50, BURST_MAX = 30, LOST_PERCENT = 2 };
+enum { RETRY_MS = 200, HASTY_RETRY_MS = 10, HASTY_PAUSE_MS = 50, BURST_MAX = 30, SHORT_BURST_MAX = 6, LONG_PERCENT = 15, LOST_PERCENT = 2 };
 
 /* The switch: the node that announced the address last. */
 static struct sim_node *address_holder(struct sim *sim)
@@ -72,7 +72,7 @@ static void next_request(struct sim *sim, struct sim_client *client)
 {
     uint64_t think = sim_below(sim, 4 * SIM_MS);
     if (client->burst == 0) {
-        client->burst = 1 + (uint32_t)sim_below(sim, BURST_MAX);
+        client->burst = 1 + (uint32_t)sim_below(sim, sim_chance(sim, LONG_PERCENT) ? BURST_MAX : SHORT_BURST_MAX);
         think = sim_below(sim, (sim->healed ? 300 : sim->pause_ms) * SIM_MS);
     }
     client->burst--;
@@ -151,6 +151,18 @@ void sim_world_frame_out(struct sim_node *node, const void *frame, size_t bytes)
     remember(node, &answer);
     if (!sim->cut[node->number][0] && sim->failed == 0) {
         send_frame(sim, &answer, answer_arrives);
+    }
+}
+
+void sim_clients_rouse(struct sim *sim, unsigned percent)
+{
+    for (unsigned i = 0; i < SIM_CLIENTS; i++) {
+        struct sim_client *client = &sim->clients[i];
+        if (client->sent == client->acknowledged && sim_chance(sim, percent)) {
+            client->burst = 1 + (uint32_t)sim_below(sim, SHORT_BURST_MAX);
+            client->retry_generation++;
+            sim_at(sim, sim_below(sim, 4 * SIM_MS), client_send, client, client->retry_generation);
+        }
     }
 }
 

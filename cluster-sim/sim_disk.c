@@ -18,6 +18,13 @@ struct completion {
     bool fails;
 };
 
+/* Reading 16 MiB of a log that nobody wrote yet is most of a boot: it is known to be zero. `bytes` is over 0. */
+static uint64_t parts_of(uint64_t offset, size_t bytes)
+{
+    uint64_t first = offset / (SIM_DISK_BYTES / 64), last = (offset + bytes - 1) / (SIM_DISK_BYTES / 64);
+    return (UINT64_MAX << first) & (UINT64_MAX >> (63 - last));
+}
+
 static void forget_unflushed(struct sim_disk *disk, uint64_t order)
 {
     struct sim_write **at = &disk->unflushed;
@@ -68,6 +75,7 @@ static void complete(struct sim *sim, void *context, uint64_t argument)
             /* One that fails may have been done in part: what the power cut does to it is as good a model. */
             remember(disk, request->offset, request->bytes);
             memcpy(disk->bytes + request->offset, request->buffer, request->bytes);
+            disk->ever_written |= parts_of(request->offset, request->bytes);
             disk->written += request->bytes;
         }
         request->done(request, completion->fails ? STATUS_IO_ERROR : STATUS_OK);
@@ -114,7 +122,11 @@ static enum status read_now(void *context, uint64_t offset, void *buffer, size_t
         memset(buffer, 0x5a, bytes);
         return STATUS_IO_ERROR;
     }
-    memcpy(buffer, node->disk.bytes + offset, bytes);
+    if (bytes == 0 || (node->disk.ever_written & parts_of(offset, bytes)) != 0) {
+        memcpy(buffer, node->disk.bytes + offset, bytes);
+    } else {
+        memset(buffer, 0, bytes);
+    }
     return STATUS_OK;
 }
 
@@ -127,6 +139,7 @@ static enum status write_now(void *context, uint64_t offset, const void *buffer,
         return STATUS_IO_ERROR;
     }
     memcpy(node->disk.bytes + offset, buffer, bytes);
+    node->disk.ever_written |= parts_of(offset, bytes);
     forget_unflushed(&node->disk, node->disk.completed);
     return STATUS_OK;
 }
@@ -182,6 +195,7 @@ void sim_disk_create(struct sim_node *node, const uint64_t *incarnations)
     node->disk.created = superblock;
     node->known_id = raft_id_make(node->number, superblock.incarnation);
     memcpy(node->disk.bytes, &superblock, sizeof superblock);
+    node->disk.ever_written = 1;
 }
 
 /* What was not flushed may be there or not, write by write or sector by sector. */
@@ -209,12 +223,14 @@ void sim_disk_lose(struct sim_node *node)
     CHECK(!sim_alive(node));
     forget_unflushed(&node->disk, UINT64_MAX);
     zero_bytes(node->disk.bytes);
+    node->disk.ever_written = 0;
 }
 
 void sim_disk_recreate(struct sim_node *node)
 {
     sim_disk_lose(node);
     memcpy(node->disk.bytes, &node->disk.created, sizeof node->disk.created);
+    node->disk.ever_written = 1;
 }
 
 static void copy_sparsely(uint8_t *to, const uint8_t *from)
@@ -245,6 +261,7 @@ void sim_disk_put_back(struct sim_node *node)
     CHECK(node->disk.older != NULL);
     forget_unflushed(&node->disk, UINT64_MAX);
     copy_sparsely(node->disk.bytes, node->disk.older);
+    node->disk.ever_written = UINT64_MAX;
 }
 
 /* A block that holds something, mostly of the log's or the store's beginning, where the bytes in use are. */
@@ -264,8 +281,10 @@ static size_t used_block(struct sim_node *node)
 
 void sim_disk_rot(struct sim_node *node)
 {
-    uint8_t *to = node->disk.bytes + used_block(node) * 4096;
+    uint64_t place = used_block(node) * 4096;
+    uint8_t *to = node->disk.bytes + place;
     const uint8_t *from = node->disk.bytes + used_block(node) * 4096;
+    node->disk.ever_written |= parts_of(place, 4096);
     if (sim_chance(node->sim, 60)) {
         to[sim_below(node->sim, 4096)] ^= (uint8_t)(1u << sim_below(node->sim, 8));
     } else if (from != to) {

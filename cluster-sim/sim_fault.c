@@ -4,8 +4,12 @@
 #include <string.h>
 
 #include "cluster-sim/sim.h"
+#include "consensus/group_internal.h"
 #include "include/check.h"
 #include "replicate/node_internal.h"
+
+/* Before most faults the clients are roused: a fault that meets an idle cluster tells little. */
+enum { ROUSE_PERCENT = 60, ROUSED_MS = 40 };
 
 static const char *const fault_names[SIM_FAULT_KINDS] = {
     [SIM_FAULT_CRASH] = "crash",     [SIM_FAULT_CUT] = "cut",         [SIM_FAULT_ONE_WAY] = "one-way",     [SIM_FAULT_FLAP] = "flap",
@@ -259,6 +263,14 @@ static enum sim_fault choose_kind(struct sim *sim)
     return kind;
 }
 
+static void inject_event(struct sim *sim, void *context, uint64_t kind)
+{
+    (void)context;
+    if (!sim->healed) {
+        inject(sim, (enum sim_fault)kind);
+    }
+}
+
 static void fault_event(struct sim *sim, void *context, uint64_t argument)
 {
     (void)context;
@@ -269,11 +281,39 @@ static void fault_event(struct sim *sim, void *context, uint64_t argument)
     enum sim_fault kind = choose_kind(sim);
     bool rare = kind == SIM_FAULT_POWER && sim->faults == SIM_FAULTS_ALL; /* it stops the cluster for long: not as often as others */
     if (!rare || sim_chance(sim, 30)) {
-        inject(sim, kind);
+        if (sim_chance(sim, ROUSE_PERCENT)) {
+            sim_clients_rouse(sim, 70);
+            sim_at(sim, sim_below(sim, ROUSED_MS * SIM_MS), inject_event, NULL, kind);
+        } else {
+            inject(sim, kind);
+        }
     }
     /* Often alone, sometimes close together. */
     uint64_t interval = sim->fault_interval_ms * SIM_MS;
     sim_at(sim, sim_chance(sim, 30) ? sim_below(sim, interval / 8) : sim_below(sim, 2 * interval), fault_event, NULL, 0);
+}
+
+static void checkpoint_event(struct sim *sim, void *context, uint64_t argument)
+{
+    (void)context;
+    (void)argument;
+    struct sim_node *node = random_node(sim);
+    if (sim->healed) {
+        return;
+    }
+    const struct group *group = sim_serving(node) ? node->node->group : NULL;
+    if (group != NULL && !group->apply_again && group->applied_index > group->raft.trail.snapshot.index && group->checkpoint_index == 0) {
+        node->node->checkpoint_wanted = true;
+        sim_wake(node, 3000);
+    }
+    sim_at(sim, sim_below(sim, 2 * sim->checkpoint_interval_ms * SIM_MS), checkpoint_event, NULL, 0);
+}
+
+void sim_checkpoints_start(struct sim *sim)
+{
+    if (sim->checkpoint_interval_ms != 0) {
+        sim_at(sim, SIM_SECOND, checkpoint_event, NULL, 0);
+    }
 }
 
 void sim_faults_start(struct sim *sim)
@@ -286,6 +326,7 @@ void sim_faults_start(struct sim *sim)
 void sim_faults_heal(struct sim *sim)
 {
     sim->healed = true;
+    sim_clients_rouse(sim, 100); /* they may have meant to rest for long */
     sim->alter_until_ns = 0;
     sim_note(sim, 0, "all faults heal");
     memset(sim->cut, 0, sizeof sim->cut);

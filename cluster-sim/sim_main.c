@@ -1,6 +1,5 @@
 /* Options, runs, and what is printed. */
 #include <errno.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +12,7 @@
 #include "crypto/random.h"
 #include "include/check.h"
 
-enum { LIVENESS_SECONDS = 40, JOBS_MAX = 64 };
+enum { LIVENESS_SECONDS = 40, JOBS_MAX = 64, RARE_PERCENT = 3, RESTLESS_PAUSE_MS = 100, STORM_INTERVAL_MS = 300 };
 
 /* A named mixture; 0: chosen by the seed. */
 static const struct scenario {
@@ -76,11 +75,21 @@ void sim_create(struct sim *into, uint64_t seed, unsigned nodes, uint64_t minute
         sim_node_create(into, i);
         sim_disk_create(&into->nodes[i], incarnations);
     }
-    /* Runs differ in how hard the clients work and how often something fails. */
-    static const unsigned pauses_ms[] = {50, 1000, 1000, 4000, 4000, 10000};
-    static const uint64_t intervals_ms[] = {200, 600, 1500, 1500, 4000};
-    unsigned pause_ms = pauses_ms[sim_below(into, sizeof pauses_ms / sizeof pauses_ms[0])];
+    /* Runs differ in how hard the clients work, how much a request changes, and how often something fails. Restless clients, heavy requests and storms
+     * of faults are rare: they take long, and a fault rouses the clients of the others, so that it meets work under way. */
+    static const unsigned pauses_ms[] = {3000, 10000, 20000, 40000, 40000};
+    static const uint64_t intervals_ms[] = {1500, 3000, 3000, 6000, 6000, 10000};
     uint64_t interval_ms = intervals_ms[sim_below(into, sizeof intervals_ms / sizeof intervals_ms[0])];
+    unsigned pause_ms = pauses_ms[sim_below(into, sizeof pauses_ms / sizeof pauses_ms[0])];
+    if (sim_chance(into, RARE_PERCENT)) {
+        pause_ms = RESTLESS_PAUSE_MS;
+    }
+    if (sim_chance(into, RARE_PERCENT)) {
+        interval_ms = STORM_INTERVAL_MS;
+    }
+    static const uint64_t checkpoints_ms[] = {0, 400, 600, 1000, 1000, 1500, 1500, 4000};
+    into->checkpoint_interval_ms = checkpoints_ms[sim_below(into, sizeof checkpoints_ms / sizeof checkpoints_ms[0])];
+    into->heavy = into->heavy || sim_chance(into, RARE_PERCENT);
     into->pause_ms = into->pause_ms != 0 ? into->pause_ms : pause_ms;
     into->fault_interval_ms = into->fault_interval_ms != 0 ? into->fault_interval_ms : interval_ms;
     for (unsigned i = 1; i <= nodes; i++) {
@@ -88,6 +97,7 @@ void sim_create(struct sim *into, uint64_t seed, unsigned nodes, uint64_t minute
     }
     sim_clients_start(into);
     sim_faults_start(into);
+    sim_checkpoints_start(into);
 }
 
 void sim_run(struct sim *run)
@@ -117,10 +127,7 @@ void sim_run(struct sim *run)
 void sim_destroy(struct sim *run)
 {
     for (unsigned i = 1; i <= run->node_count; i++) {
-        sim_power_off(&run->nodes[i]);
-        sim_disk_destroy(&run->nodes[i]);
-        free(run->nodes[i].frames);
-        free(run->nodes[i].rights);
+        sim_node_destroy(&run->nodes[i]);
     }
     sim_net_destroy(run);
     for (unsigned i = 0; i < SIM_TRACE_LINES; i++) {
@@ -352,8 +359,6 @@ int main(int count, char **arguments)
     if (crypto_init(&machine) != STATUS_OK) {
         return usage("libsodium refuses this machine");
     }
-    mallopt(M_MMAP_THRESHOLD, 1 << 20); /* a node reserves much that it hardly touches: zeroed by the system, page by page */
-    mallopt(M_TRIM_THRESHOLD, 512 << 20);
     signal(SIGSEGV, on_signal);
     signal(SIGABRT, on_signal);
     return options.jobs > 1 ? run_jobs(&options) : run_seeds(&options, options.first, 1);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "cluster-sim/sim.h"
 #include "consensus/group_internal.h"
@@ -11,13 +12,16 @@
 #include "include/hash64.h"
 #include "replicate/node_internal.h"
 
-enum { EVENT_NS = 3000, LOOP_NS = 20000, RESTART_MS = 300 };
+enum { EVENT_NS = 3000, LOOP_NS = 20000, RESTART_MS = 300, MEMORY_BYTES = 256 << 20 };
 
 /* -- the machine's simple parts -- */
 
 uint64_t sim_node_time(const struct sim_node *node)
 {
     int64_t passed = (int64_t)(node->sim->now_ns - node->clock_sim_ns);
+    if (node->drift_ppm == 0) {
+        return node->clock_node_ns + (uint64_t)passed;
+    }
     return node->clock_node_ns + (uint64_t)(passed + passed / 1000 * node->drift_ppm / 1000);
 }
 
@@ -69,14 +73,10 @@ static void node_restart_asked(void *context, const char *why)
 static void *node_reserve(void *context, size_t bytes, size_t alignment)
 {
     struct sim_node *node = context;
-    struct sim_memory *memory = malloc(sizeof *memory);
-    char *raw = calloc(1, bytes + alignment);
-    CHECK(memory != NULL);
-    CHECK(raw != NULL);
-    memory->bytes = raw;
-    memory->next = node->memory;
-    node->memory = memory;
-    return raw + (alignment - (uintptr_t)raw % alignment) % alignment;
+    size_t at = (node->memory_used + alignment - 1) / alignment * alignment;
+    CHECK(bytes <= MEMORY_BYTES && at <= MEMORY_BYTES - bytes);
+    node->memory_used = at + bytes;
+    return node->memory + at;
 }
 
 /* -- the loop -- */
@@ -91,9 +91,7 @@ bool sim_serving(const struct sim_node *node)
     if (!sim_alive(node) || node->restart_asked || node->node->disk != STORE_DISK_OK) {
         return false;
     }
-    struct group_facts facts;
-    group_facts(node->node->group, &facts);
-    return facts.started;
+    return group_running(node->node->group);
 }
 
 static void loop(struct sim *sim, void *context, uint64_t generation);
@@ -127,15 +125,12 @@ void sim_boot_later(struct sim_node *node, uint64_t delay_ns)
 /* An operator, who starts a node again whose disk has failed. */
 static void look_after(struct sim_node *node)
 {
-    struct group_facts facts = {0};
-    if (node->node->disk == STORE_DISK_OK) {
-        group_facts(node->node->group, &facts);
-    }
-    if (node->node->disk != STORE_DISK_OK || facts.disk_failed) {
+    bool failed = node->node->disk == STORE_DISK_OK && node->node->group->disk_failed;
+    if (node->node->disk != STORE_DISK_OK || failed) {
         if (!node->disk.error_told) {
             sim_fail(node->sim, SIM_EXIT_INVARIANT + SIM_DURABLE, "DURABLE node %u, whose disk works, takes no part: %s", node->number, node->node->disk_reason);
         }
-        sim_note(node->sim, node->number, "the operator starts it again: %s", facts.disk_failed ? "a write failed" : node->node->disk_reason);
+        sim_note(node->sim, node->number, "the operator starts it again: %s", failed ? "a write failed" : node->node->disk_reason);
         sim_crash(node, SIM_SECOND);
     }
 }
@@ -249,6 +244,29 @@ uint64_t sim_delta_bytes(const struct sim_node *node)
     return world.delta_bytes;
 }
 
+/* All that was reserved is zero again. A few touched pages are sooner cleared here than given back and faulted in anew. */
+static void give_memory_back(struct sim_node *node)
+{
+    enum { PAGES = MEMORY_BYTES / 4096, FEW = 2048 };
+    static unsigned char resident[PAGES];
+    size_t pages = (node->memory_used + 4095) / 4096, touched = 0;
+    int status = mincore(node->memory, node->memory_used, resident);
+    CHECK(status == 0);
+    for (size_t page = 0; page < pages; page++) {
+        touched += resident[page] & 1;
+    }
+    if (touched > FEW) {
+        status = madvise(node->memory, node->memory_used, MADV_DONTNEED);
+        CHECK(status == 0);
+    }
+    for (size_t page = 0; page < pages && touched <= FEW; page++) {
+        if ((resident[page] & 1) != 0) {
+            memset(node->memory + page * 4096, 0, 4096);
+        }
+    }
+    node->memory_used = 0;
+}
+
 void sim_power_off(struct sim_node *node)
 {
     if (!sim_alive(node)) {
@@ -264,17 +282,21 @@ void sim_power_off(struct sim_node *node)
     node->life++;
     sim_net_node_off(node);
     sim_disk_power_cut(node);
-    while (node->memory != NULL) {
-        struct sim_memory *next = node->memory->next;
-        free(node->memory->bytes);
-        free(node->memory);
-        node->memory = next;
-    }
+    give_memory_back(node);
     for (uint32_t page = 0; page < SIM_WORLD_BYTES / 4096; page++) {
         free(node->frames[page]);
         node->frames[page] = NULL;
         node->rights[page] = PAGE_NONE;
     }
+}
+
+void sim_node_destroy(struct sim_node *node)
+{
+    sim_power_off(node);
+    sim_disk_destroy(node);
+    munmap(node->memory, MEMORY_BYTES);
+    free(node->frames);
+    free(node->rights);
 }
 
 void sim_node_create(struct sim *sim, unsigned number)
@@ -285,8 +307,10 @@ void sim_node_create(struct sim *sim, unsigned number)
     node->clock_node_ns = sim_below(sim, 1000 * SIM_SECOND);
     node->frames = calloc(SIM_WORLD_BYTES / 4096, sizeof *node->frames);
     node->rights = calloc(SIM_WORLD_BYTES / 4096, 1);
+    node->memory = mmap(NULL, MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     CHECK(node->frames != NULL);
     CHECK(node->rights != NULL);
+    CHECK(node->memory != MAP_FAILED);
     struct boot_config *boot = &node->boot;
     *boot = (struct boot_config){
         .magic = BOOT_CONFIG_MAGIC,

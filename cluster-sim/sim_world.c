@@ -11,7 +11,7 @@
 #include "include/hash64.h"
 #include "replicate/node_internal.h"
 
-enum { WORK_PAGES = 500, WHOLE_PAGES_MIN = 40, WHOLE_PAGES_MAX = 1400, STEPS_PER_RUN = 200, FRAME_BYTES = sizeof(struct sim_frame) };
+enum { WORK_PAGES = 100, HEAVY_WORK_PAGES = 500, WHOLE_PAGES_MIN = 40, WHOLE_PAGES_MAX = 200, HEAVY_WHOLE_PAGES_MAX = 1400, STEPS_PER_RUN = 200, FRAME_BYTES = sizeof(struct sim_frame) };
 
 /* What a request writes: places of 16 bytes, the same places with what stands there already, or whole pages. */
 enum work_kind { WORK_PLACES, WORK_SILENT, WORK_WHOLE };
@@ -119,7 +119,7 @@ bool sim_world_state(struct sim_node *node, struct sim_state *out)
 }
 
 /* Mostly little, now and then much, rarely so much that an epoch has many parts. */
-static void plan_work(struct program *program)
+static void plan_work(struct program *program, bool heavy)
 {
     uint64_t pick = hash64(program->client, &program->request, 8), amount = pick >> 16;
     program->write = 0;
@@ -127,18 +127,18 @@ static void plan_work(struct program *program)
     switch (pick % 64) {
     case 0:
         program->kind = WORK_WHOLE;
-        program->writes = amount % 200;
+        program->writes = amount % (heavy || amount % 8 == 0 ? 200 : 20);
         break;
     case 1:
         program->kind = WORK_WHOLE;
-        program->writes = amount % 40;
+        program->writes = amount % (heavy ? 40 : 4);
         break;
     case 2: case 3: case 4:
         program->kind = WORK_SILENT;
-        program->writes = amount % 30;
+        program->writes = amount % (heavy ? 30 : 10);
         break;
     case 5: case 6: case 7: case 8:
-        program->writes = amount % 60;
+        program->writes = amount % (heavy ? 60 : 20);
         break;
     default:
         program->writes = amount % 4;
@@ -146,14 +146,15 @@ static void plan_work(struct program *program)
     }
 }
 
-static uint64_t work_address(uint64_t heap, const struct program *program)
+static uint64_t work_address(uint64_t heap, const struct program *program, bool heavy)
 {
     uint64_t pick = hash64(program->client * 1000003 + program->request, &program->write, sizeof program->write);
+    uint64_t work_pages = heavy ? HEAVY_WORK_PAGES : WORK_PAGES;
     if (program->kind == WORK_WHOLE) { /* a heap that grows */
-        uint64_t pages = WHOLE_PAGES_MIN + program->request;
-        return heap + 4096 * (1 + WORK_PAGES + pick % (pages < WHOLE_PAGES_MAX ? pages : WHOLE_PAGES_MAX));
+        uint64_t pages = WHOLE_PAGES_MIN + program->request, most = heavy ? HEAVY_WHOLE_PAGES_MAX : WHOLE_PAGES_MAX;
+        return heap + 4096 * (1 + work_pages + pick % (pages < most ? pages : most));
     }
-    return heap + 4096 + pick % WORK_PAGES * 4096 + 16 * (pick >> 32 & 255);
+    return heap + 4096 + pick % work_pages * 4096 + 16 * (pick >> 32 & 255);
 }
 
 static uint64_t whole_word(uint64_t writer, uint64_t address, uint64_t at)
@@ -214,7 +215,7 @@ static bool step_take(struct sim_node *node, struct program *program, uint64_t h
     }
     program->client = request.client;
     program->request = request.request;
-    plan_work(program);
+    plan_work(program, node->sim->heavy);
     program->step = request.request == state.last[request.client] + 1 ? STEP_CHECK : STEP_ANSWER;
     return true;
 }
@@ -253,7 +254,7 @@ static bool step_check(struct sim_node *node, struct program *program, uint64_t 
         program->step = STEP_DONE;
         return true;
     }
-    uint64_t address = work_address(heap, program);
+    uint64_t address = work_address(heap, program, node->sim->heavy);
     if (!(program->kind == WORK_WHOLE ? check_whole(node, address) : check_place(node, address))) {
         return false;
     }
@@ -278,7 +279,7 @@ static bool write_work(struct sim_node *node, const struct program *program, uin
 
 static bool step_write(struct sim_node *node, struct program *program, uint64_t heap)
 {
-    if (!write_work(node, program, work_address(heap, program))) {
+    if (!write_work(node, program, work_address(heap, program, node->sim->heavy))) {
         return false;
     }
     program->write++;

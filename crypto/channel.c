@@ -71,7 +71,7 @@ struct channel *channel_init(void *memory, const struct channel_config *config)
     CHECK(config->self != config->peer);
     CHECK(config->lane < MACHINE_LANES);
     struct channel *channel = memory;
-    memset(channel, 0, sizeof *channel);
+    memset(channel, 0, offsetof(struct channel, front)); /* the buffers behind it are written before they are read */
     channel->config = *config;
     return channel;
 }
