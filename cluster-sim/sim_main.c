@@ -12,7 +12,7 @@
 #include "crypto/random.h"
 #include "include/check.h"
 
-enum { LIVENESS_SECONDS = 40, JOBS_MAX = 64, RARE_PERCENT = 3, RESTLESS_PAUSE_MS = 100, STORM_INTERVAL_MS = 300 };
+enum { LIVENESS_SECONDS = 40, JOBS_MAX = 64, RARE_PERCENT = 3, RESTLESS_PAUSE_MS = 200, STORM_INTERVAL_MS = 400 };
 
 /* A named mixture; 0: chosen by the seed. */
 static const struct scenario {
@@ -78,7 +78,7 @@ void sim_create(struct sim *into, uint64_t seed, unsigned nodes, uint64_t minute
     /* Runs differ in how hard the clients work, how much a request changes, and how often something fails. Restless clients, heavy requests and storms
      * of faults are rare: they take long, and a fault rouses the clients of the others, so that it meets work under way. */
     static const unsigned pauses_ms[] = {3000, 10000, 20000, 40000, 40000};
-    static const uint64_t intervals_ms[] = {1500, 3000, 3000, 6000, 6000, 10000};
+    static const uint64_t intervals_ms[] = {2000, 4000, 6000, 6000, 10000};
     uint64_t interval_ms = intervals_ms[sim_below(into, sizeof intervals_ms / sizeof intervals_ms[0])];
     unsigned pause_ms = pauses_ms[sim_below(into, sizeof pauses_ms / sizeof pauses_ms[0])];
     if (sim_chance(into, RARE_PERCENT)) {

@@ -208,9 +208,9 @@ static void alter(struct sim *sim, struct sim_pipe *pipe, unsigned from, unsigne
     uint64_t at = sim_below(sim, segment->bytes), how = sim_below(sim, 3);
     sim->injected[SIM_FAULT_ALTER]++;
     sim_note(sim, 0, "FAULT %zu bytes from %u to %u, lane %u, are %s at %llu", segment->bytes, from, to, lane, words[how], (unsigned long long)at);
-    segment->altered = true;
+    segment->altered = how != 0;
     switch (how) {
-    case 0:
+    case 0: /* perhaps in a body that nobody looks at, because its entry is known or its term is over: the link may go on */
         segment->data[at] ^= (uint8_t)(1u << sim_below(sim, 8));
         break;
     case 1: /* the end is missing */
