@@ -3,7 +3,7 @@
 #   make run       install what is missing, build, start a cluster and attach to a session
 #   make test      all tests: unit, fuzz (bounded), simulator, QEMU
 #   make demo      a narrated proof on a cluster of its own
-#   make bench     figures and their ratios to probes (QUICK=1: small samples); make bench-compare
+#   make bench     figures and their ratios to probes (QUICK=1: small samples; LONG=1: large images too); make bench-compare
 #   make           build everything that the sources present allow
 #   make fuzz      each decoder fuzzed for MINUTES=1; FUZZ=NAME: one of them
 #   make test-long | model   longer proofs: every write prefix of a disk; a model checked exhaustively
@@ -308,12 +308,12 @@ demo:
 	@$(whole_make) all
 	@cluster-sim/demo
 
-# QUICK=1: small samples. Timings are never tests; tests/bench/README.md says how to read them.
+# QUICK=1: small samples; LONG=1: images above 256 MiB too. Timings are never tests; tests/bench/README.md says how to read them.
 bench:
 	@third-party/setup.sh
 	@third-party/setup.sh packages-bench || echo "bench: goes on without plots"
 	@$(whole_make) all
-	@QUICK=$(QUICK) tests/bench/run $(BENCH)
+	@QUICK=$(QUICK) LONG=$(LONG) tests/bench/run $(BENCH)
 
 bench-compare:
 	@tests/bench/compare

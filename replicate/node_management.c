@@ -232,6 +232,7 @@ static void command_metrics(struct node *node, const struct answer *answer)
     say(answer, "metric world_freezes %llu", (ull)world.freezes);
     say(answer, "metric world_freeze_pages %llu", (ull)world.freeze_pages);
     say(answer, "metric world_delta_bytes %llu", (ull)world.delta_bytes);
+    say(answer, "metric world_delta_item_bytes %llu", (ull)world.delta_item_bytes);
     say(answer, "metric world_delta_pages %llu", (ull)world.delta_pages);
     say(answer, "metric world_delta_runs %llu", (ull)world.delta_runs);
     say(answer, "metric world_delta_changed_bytes %llu", (ull)world.delta_changed_bytes);

@@ -331,6 +331,7 @@ void world_facts(struct world *world, struct world_facts *out)
         .freezes = world->freezes,
         .freeze_pages = world->freeze_pages,
         .delta_bytes = world->delta_bytes_sum,
+        .delta_item_bytes = world->delta_item_bytes,
         .delta_pages = world->delta_pages,
         .delta_runs = world->delta_runs,
         .delta_changed_bytes = world->delta_changed_bytes,

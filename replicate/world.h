@@ -103,7 +103,7 @@ struct world_facts {
     uint64_t resumed;
     char reason[WORLD_REASON_BYTES];  /* why it is stopped */
     uint64_t freezes, freeze_pages, write_faults, undone_epochs, frames_in, frames_dropped, frames_out;
-    uint64_t delta_bytes, delta_pages, delta_runs, delta_changed_bytes; /* before sealing; struct page_items */
+    uint64_t delta_bytes, delta_item_bytes, delta_pages, delta_runs, delta_changed_bytes; /* before sealing; struct page_items */
     uint32_t in_flight, dirty_pages, present_pages;
 };
 void world_facts(struct world *world, struct world_facts *out);

@@ -182,6 +182,7 @@ static void capture_step(struct world *world, struct flight *flight)
     flight->digest = image_digest(world->image) + world_record_hash(&flight->record);
     world->delta_bytes = delta_finish(&world->delta, WORLD_NUMBER, flight->epoch, flight->digest, &flight->record);
     world->delta_bytes_sum += world->delta_bytes;
+    world->delta_item_bytes += world->delta.items.bytes;
     world->delta_pages += world->delta.items.count;
     world->delta_runs += world->delta.items.runs;
     world->delta_changed_bytes += world->delta.items.changed_bytes;

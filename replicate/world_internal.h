@@ -76,7 +76,7 @@ struct world {
     uint32_t queue_first, queue_count;
     struct queued_frame *queue;
 
-    uint64_t freezes, freeze_pages, delta_bytes_sum, delta_pages, delta_runs, delta_changed_bytes, write_faults, undone_epochs, frames_in, frames_dropped;
+    uint64_t freezes, freeze_pages, delta_bytes_sum, delta_item_bytes, delta_pages, delta_runs, delta_changed_bytes, write_faults, undone_epochs, frames_in, frames_dropped;
     struct world_times times;
 };
 

@@ -1,12 +1,10 @@
-"""A client's pause when the host dies or the world moves, and how long a stopped cluster takes to its first output."""
+"""A client's pause when the host dies or the world moves."""
 import re
-import subprocess
-import time
 
 import programs
 from clients import CounterClient
 from instruments import Metrics, manage, percentile, probe_all, started_cluster
-from lab import EIDOLON, wait_until
+from lab import wait_until
 
 LINE_INTERVAL_NS = 10e6     # of programs.COUNTER
 ELECTION_TIMEOUT_MS = 200   # what `create` takes by default; said again here, so that the figure's reference is what was in force
@@ -72,28 +70,3 @@ def stopped_ns(cluster, node):
         if match:
             return int(match.group(1)) * 1000
     return None
-
-
-def measure_cold_start(results, quick):
-    """A stopped cluster is started: until the world answers, with an image of some size and with a fresh one."""
-    mebibytes = 16 if quick else 64
-    with started_cluster(3, world_memory=2 * mebibytes + 32, disk=1024) as cluster:
-        probes = results.probes["cold start"] = probe_all(cluster, ("seal", "copy", "hash"))
-        fresh = restart_ns(cluster)
-        cluster.execute(programs.ballast("ballast", mebibytes), timeout_s=600)
-        full = restart_ns(cluster)
-        pages = Metrics(cluster, cluster.wait_host()).values["world_present_pages"]
-    results.add("cold start, a fresh world", 1, fresh)
-    results.add(f"cold start, {mebibytes} MiB of data", 1, full, reference=pages * probes["seal"]["p50"], formula="pages * t_seal",
-                note=f"{pages} pages; the sequential read is not in the reference")
-
-
-def restart_ns(cluster):
-    cluster.stop()
-    began = time.monotonic_ns()
-    result = subprocess.run([EIDOLON, "start", cluster.directory, "--timeout", "300"], capture_output=True, text=True, timeout=400)
-    if result.returncode != 0:
-        raise AssertionError(f"the cluster did not start again: {result.stdout}{result.stderr}")
-    taken = time.monotonic_ns() - began
-    cluster.wait_ok()
-    return taken
