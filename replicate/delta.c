@@ -7,8 +7,8 @@
 enum {
     KIND_SHIFT = 14,
     RUN_COUNT_MASK = (1 << KIND_SHIFT) - 1,
-    /* Runs closer than this are merged: a run's own head costs 3 bytes, and fewer runs are faster to apply. */
-    RUN_GAP_BYTES = 8,
+    /* Runs closer than this are merged: what stands between them costs no more than the head of another run. */
+    RUN_GAP_BYTES = DELTA_RUN_BYTES + 1,
     /* A run of at least one byte and the gap behind it. */
     RUNS_MAX = REPLICATE_PAGE_BYTES / (1 + RUN_GAP_BYTES) + 1,
 };
@@ -22,8 +22,11 @@ struct run_list {
     uint32_t count;
     uint32_t bytes;         /* of all runs */
     uint32_t changed;       /* of them, bytes that differ */
+    uint32_t stretches;     /* of bytes that all differ */
     struct run runs[RUNS_MAX];
 };
+
+#define BYTE_TOPS 0x8080808080808080ull
 
 static const uint8_t zero_page[REPLICATE_PAGE_BYTES] __attribute__((aligned(64)));
 
@@ -54,39 +57,63 @@ static uint32_t next_difference(const uint8_t *a, const uint8_t *b, uint32_t at,
     return at;
 }
 
-/* How many bytes of `difference` are not zero. */
-static uint32_t changed_bytes_of(uint64_t difference)
+/* The top bit of each byte of `difference` that is not zero. */
+static uint64_t byte_flags(uint64_t difference)
 {
-    const uint64_t low = 0x7f7f7f7f7f7f7f7full;
-    uint64_t tops = (((difference & low) + low) | difference) & ~low;
-    return (uint32_t)((tops >> 7) * 0x0101010101010101ull >> 56);
+    const uint64_t low = ~BYTE_TOPS;
+    return (((difference & low) + low) | difference) & BYTE_TOPS;
+}
+
+static uint32_t flags_count(uint64_t flags)
+{
+    return (uint32_t)((flags >> 7) * 0x0101010101010101ull >> 56);
+}
+
+/* The bytes [begin, end) differ, behind all that was added before. */
+static void add_run(struct run_list *out, uint32_t begin, uint32_t end)
+{
+    if (out->count > 0) {
+        struct run *last = &out->runs[out->count - 1];
+        if (begin - (last->offset + (uint32_t)last->bytes) < RUN_GAP_BYTES) {
+            last->bytes = (uint16_t)(end - last->offset);
+            return;
+        }
+    }
+    out->runs[out->count++] = (struct run){(uint16_t)begin, (uint16_t)(end - begin)};
+}
+
+/* The runs of one word, whose bytes that differ are in `flags`: two, if RUN_GAP_BYTES equal ones stand between them (more do not fit). */
+static void add_word(struct run_list *out, uint32_t at, uint64_t flags)
+{
+    uint32_t first = (uint32_t)__builtin_ctzll(flags) / 8, end = 8 - (uint32_t)__builtin_clzll(flags) / 8;
+    uint64_t near = flags | flags << 8 | flags << 16 | flags << 24; /* each, and as many behind it as a run bridges */
+    uint64_t gap = ~near & BYTE_TOPS & (UINT64_MAX << first * 8) & (UINT64_MAX >> (8 - end) * 8);
+    if (gap == 0) {
+        add_run(out, at + first, at + end);
+        return;
+    }
+    uint32_t gap_at = (uint32_t)__builtin_ctzll(gap) / 8;
+    add_run(out, at + first, at + gap_at - (RUN_GAP_BYTES - 1));
+    add_run(out, at + (uint32_t)__builtin_ctzll(flags & UINT64_MAX << gap_at * 8) / 8, at + end);
 }
 
 /* Find the runs in which `a` and `b` differ; `bytes` is a multiple of 8, at most a page. */
 static void find_runs(const uint8_t *a, const uint8_t *b, uint32_t bytes, struct run_list *out)
 {
-    out->count = 0;
-    out->bytes = out->changed = 0;
-    uint32_t begin = 0, end = 0;
-    for (uint32_t at = next_difference(a, b, 0, bytes); at < bytes; at = next_difference(a, b, at + 8, bytes)) {
-        uint64_t difference = word_at(a + at) ^ word_at(b + at);
-        out->changed += changed_bytes_of(difference);
-        uint32_t first = at + (uint32_t)__builtin_ctzll(difference) / 8;
-        uint32_t last = at + 8 - (uint32_t)__builtin_clzll(difference) / 8;
-        if (end != 0 && first - end < RUN_GAP_BYTES) {
-            end = last;
-            continue;
-        }
-        if (end != 0) {
-            out->runs[out->count++] = (struct run){(uint16_t)begin, (uint16_t)(end - begin)};
-            out->bytes += end - begin;
-        }
-        begin = first;
-        end = last;
+    uint64_t before = 0; /* the top bit set: the byte before differs */
+    uint32_t next = 0;
+    out->count = out->bytes = out->changed = out->stretches = 0;
+    for (uint32_t at = next_difference(a, b, 0, bytes); at < bytes; at = next_difference(a, b, next, bytes)) {
+        uint64_t flags = byte_flags(word_at(a + at) ^ word_at(b + at));
+        before = at == next ? before : 0;
+        out->changed += flags_count(flags);
+        out->stretches += flags_count(flags & ~(flags << 8 | before >> 56));
+        add_word(out, at, flags);
+        before = flags & 1ull << 63;
+        next = at + 8;
     }
-    if (end != 0) {
-        out->runs[out->count++] = (struct run){(uint16_t)begin, (uint16_t)(end - begin)};
-        out->bytes += end - begin;
+    for (uint32_t i = 0; i < out->count; i++) {
+        out->bytes += out->runs[i].bytes;
     }
 }
 
@@ -154,7 +181,7 @@ static void append_item(struct page_items *items, uint32_t page, const struct ru
         body = write_runs(body, list, content);
     }
     if (content != NULL) {
-        items->runs += list->count;
+        items->runs += list->stretches;
         items->changed_bytes += list->changed;
     }
     memcpy(at, &page, sizeof page);

@@ -48,7 +48,7 @@ struct page_items {
     size_t capacity;
     size_t bytes;
     uint32_t count;
-    /* What they stand for, of the items that say content: runs as they were cut, and bytes that truly differ (a run may bridge some that do not). */
+    /* What they stand for, of the items that say content: bytes that differ, and in how many stretches. (A run may bridge bytes that do not.) */
     uint32_t runs, changed_bytes;
 };
 

@@ -87,21 +87,22 @@ static struct page_item only_item(const struct page_items *items)
     return item;
 }
 
-static void test_delta_counts_runs_as_cut_and_bytes_that_differ(void **state)
+static void test_delta_counts_bytes_that_differ_and_their_stretches(void **state)
 {
     (void)state;
     uint8_t before[PAGE] = {1, 2, 3}, after[PAGE] = {1, 2, 3};
-    after[100] = after[107] = 9; /* one run, which bridges six equal bytes */
+    after[100] = after[104] = after[105] = 9; /* one run, which bridges three equal bytes */
     after[2000] = 1;
     assert_true(append(1, before, after));
-    assert_int_equal(buffers->writer.items.runs, 2);
-    assert_int_equal(buffers->writer.items.changed_bytes, 3);
+    assert_int_equal(buffers->writer.items.runs, 3);
+    assert_int_equal(buffers->writer.items.changed_bytes, 4);
+    assert_int_equal(delta_item_bytes(&buffers->writer), DELTA_ITEM_BYTES + 2 * DELTA_RUN_BYTES + 6 + 1);
     memset(after, 0xa5, sizeof after); /* a raw page */
     assert_true(append(2, before, after));
-    assert_int_equal(buffers->writer.items.runs, 3);
-    assert_int_equal(buffers->writer.items.changed_bytes, 3 + PAGE);
+    assert_int_equal(buffers->writer.items.runs, 4);
+    assert_int_equal(buffers->writer.items.changed_bytes, 4 + PAGE);
     assert_true(append(3, before, NULL)); /* says no content */
-    assert_int_equal(buffers->writer.items.changed_bytes, 3 + PAGE);
+    assert_int_equal(buffers->writer.items.changed_bytes, 4 + PAGE);
     assert_int_equal(buffers->writer.items.count, 3);
 }
 
@@ -154,6 +155,19 @@ static void test_delta_page_that_becomes_zero_is_absent_and_its_undo_whole(void 
     assert_memory_equal(zero, a, PAGE);
 }
 
+/* The counts are exact, and no item is larger than its stretches of changed bytes, each a run. */
+static void assert_costs_what_it_says(const uint8_t *a, const uint8_t *b)
+{
+    uint32_t changed = 0, stretches = 0;
+    for (unsigned i = 0; i < PAGE; i++) {
+        changed += a[i] != b[i];
+        stretches += a[i] != b[i] && (i == 0 || a[i - 1] == b[i - 1]);
+    }
+    assert_int_equal(buffers->writer.items.changed_bytes, changed);
+    assert_int_equal(buffers->writer.items.runs, stretches);
+    assert_true(delta_item_bytes(&buffers->writer) <= DELTA_ITEM_BYTES + stretches * DELTA_RUN_BYTES + changed);
+}
+
 static void test_delta_random_pages_round_trip_both_ways(void **state)
 {
     (void)state;
@@ -176,6 +190,7 @@ static void test_delta_random_pages_round_trip_both_ways(void **state)
         assert_int_equal(append(turn % 1000, a, b), differ);
         if (differ) {
             assert_true(delta_item_bytes(&buffers->writer) <= DELTA_ITEM_BYTES + PAGE);
+            assert_costs_what_it_says(a, b);
             struct page_item item = only_item(&buffers->writer.items);
             memcpy(c, a, PAGE);
             page_item_apply(&item, c);
@@ -195,7 +210,7 @@ static void test_delta_worst_pages_always_fit(void **state)
     uint8_t a[PAGE], b[PAGE];
     memset(a, 1, sizeof a);
     memcpy(b, a, PAGE);
-    for (unsigned i = 0; i < PAGE; i += 9) {
+    for (unsigned i = 0; i < PAGE; i += 5) {
         b[i] = 2; /* the most runs that do not merge */
     }
     for (uint32_t page = 0; page < DIRTY_PAGES_MAX; page++) {
@@ -207,7 +222,7 @@ static void test_delta_worst_pages_always_fit(void **state)
         assert_true(append(page, a, b));
     }
     struct world_record record = some_record(1);
-    for (unsigned i = 0; i < WORLD_REGISTERS_BYTES; i += 9) {
+    for (unsigned i = 0; i < WORLD_REGISTERS_BYTES; i += 5) {
         record.registers[i] = 1;
     }
     assert_true(delta_finish(&buffers->writer, 1, 1, 0, &record) <= DELTA_BYTES_MAX);
@@ -363,7 +378,7 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_delta_counts_runs_as_cut_and_bytes_that_differ),
+        TEST(test_delta_counts_bytes_that_differ_and_their_stretches),
         TEST(test_delta_equal_pages_append_nothing),
         TEST(test_delta_one_byte_is_one_run),
         TEST(test_delta_page_full_of_changes_is_raw),
