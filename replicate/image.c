@@ -223,6 +223,16 @@ enum status image_create(struct image **out, const struct image_config *config)
 
 /* -- host: the open epoch -- */
 
+/* Bring a shadow up to date by the item at `offset` of the delta, its last. Most pages change little. */
+static void apply_last_item(const struct image *image, size_t offset, uint8_t *shadow)
+{
+    const struct page_items *items = &image->delta->items;
+    struct page_item item;
+    enum status status = page_item_next(items->buffer, items->bytes, image->pages_max, &offset, &item);
+    CHECK(status == STATUS_OK);
+    page_item_apply(&item, shadow);
+}
+
 /* The frozen `page` becomes CLEAN; what changed goes into the delta and the undo record. */
 static void capture_page(struct image *image, uint32_t page)
 {
@@ -230,13 +240,14 @@ static void capture_page(struct image *image, uint32_t page)
     CHECK(entry->state == PAGE_FROZEN);
     const uint8_t *frame = image_frame(image, page);
     const uint8_t *captured = image_captured(image, page);
+    size_t item_at = image->delta->items.bytes;
     if (delta_append_page(&image->delta->items, &image->undo->items, page, captured, frame)) {
         image->config.before_change(image->config.context, page, captured);
         image_set_hash(image, page, image_hash_or_zero(page, frame));
         if (entry->hash == 0) {
             image_shadow_release(image, page, false);
         } else if (entry->shadow != SHADOW_NONE) {
-            memcpy(image_shadow_content(image, entry->shadow), frame, REPLICATE_PAGE_BYTES);
+            apply_last_item(image, item_at, image_shadow_content(image, entry->shadow));
         }
     }
     if (entry->shadow != SHADOW_NONE) {
