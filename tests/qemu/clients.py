@@ -66,6 +66,7 @@ class CounterClient(Client):
         self.hosts = []           # nodes in the order in which they wrote
         self.received_at = None   # monotonic time of the last line
         self.longest_pause = 0.0  # between two lines, since `mark`
+        self.seals = []           # of each line
         self._seal = b""
         self.run(self._read)
 
@@ -99,6 +100,7 @@ class CounterClient(Client):
             self.node = int(fields[1])
             if self.hosts[-1:] != [self.node]:
                 self.hosts.append(self.node)
+            self.seals.append(self._seal)
             self.count += 1
             self.changed.notify_all()
         return True

@@ -2,10 +2,11 @@
 
 COUNTER_PORT = 8001
 ECHO_PORT = 8002
+SEALS_KEPT = 1024
 
 # Each connection gets numbered lines, one every 10 ms: `NUMBER NODE EPOCH SEAL`. The seal is a hash over this line and the seal before
 # it, and every line names the node and the epoch that wrote it. So a client that saw a line of a host whose
-# work was thrown away finds that the next line of the new host does not fit.
+# work was thrown away finds that the next line of the new host does not fit. The world keeps the seals of the last SEALS_KEPT lines.
 COUNTER = f"""
 import binascii, eidolon, hashlib, socket, time, _thread
 
@@ -14,6 +15,7 @@ class Counter:
         self.connection = connection
         self.number = 0
         self.seal = b""
+        self.seals = bytearray(16 * {SEALS_KEPT})
         self.end = None
 
     def run(self):
@@ -28,6 +30,8 @@ class Counter:
     def write_line(self):
         line = b"%d %d %d " % (self.number, eidolon.node(), eidolon.epoch())
         self.seal = binascii.hexlify(hashlib.sha256(self.seal + line).digest()[:8])
+        at = self.number % {SEALS_KEPT} * 16
+        self.seals[at:at + 16] = self.seal
         self.connection.sendall(line + self.seal + b"\\n")
         self.number += 1
 
@@ -100,6 +104,21 @@ def scribble():
         if len(blocks) > 50:
             blocks.clear()
         time.sleep_ms(5)
+"""
+
+# churn() writes over 3 MiB of memory again and again until `churning` is false, 64 KiB in 20 ms, no page like before.
+CHURN = """
+import hashlib, time
+noise = memoryview(b"".join(hashlib.sha256(b"%d" % n).digest() for n in range(2176)))
+churned = [bytearray(65536) for _ in range(48)]
+
+def churn():
+    turn = 0
+    while churning:
+        at = turn % 4096
+        churned[turn % 48][:] = noise[at:at + 65536]
+        turn += 1
+        time.sleep_ms(20)
 """
 
 

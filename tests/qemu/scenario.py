@@ -117,12 +117,13 @@ class WatchedCluster(Cluster):
 class Scenario(unittest.TestCase):
     """Tests that share one started cluster. Each begins when all nodes are up and no cable is cut, in any order."""
 
+    CLUSTER = WatchedCluster
     OPTIONS = {}
     PROGRAM = ""  # Python that the class needs in the world
 
     @classmethod
     def setUpClass(cls):
-        cls.cluster = WatchedCluster(**cls.OPTIONS)
+        cls.cluster = cls.CLUSTER(**cls.OPTIONS)
         cls.addClassCleanup(cls.cluster.remove)
         try:
             cls.cluster.start()
