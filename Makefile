@@ -6,7 +6,7 @@
 #   make bench     figures and their ratios to probes (QUICK=1: small samples; LONG=1: large images too); make bench-compare
 #   make           build everything that the sources present allow
 #   make fuzz      each decoder fuzzed for MINUTES=1; FUZZ=NAME: one of them
-#   make test-long | model   longer proofs: every write prefix of a disk; a model checked exhaustively
+#   make test-long | model   longer proofs: every write prefix of a disk, 50 cuts of power; a model checked exhaustively
 #   make test-unit | test-fuzz | test-sim | test-qemu | test-raft-hunks | sim-mutants | lint | clean | distclean | help
 #
 # V=1 shows each command. Everything made stands under build/. A folder's sources are found by wildcard.
@@ -264,11 +264,6 @@ test-raft-hunks: $(raft_patch_programs)
 		tests/unit/raft-hunks.sh consensus/raft-0.22.1.patch $(build) \
 		-Wl,--start-group $(test_libraries) -Wl,--end-group -lcmocka
 
-# What takes minutes and more of its kind than `test` has.
-write_prefixes := $(build)/asan/tests/unit/test_write_prefixes
-test-long: $(write_prefixes)
-	@EIDOLON_TEST_IMAGES=$(or $(IMAGES),100000) $(write_prefixes)
-
 # Gate, takeover and incarnation, exhaustively within bounds, and each property refuted once (tests/model/README.md). Not part of `test`.
 model:
 	@third-party/setup.sh packages-model
@@ -296,6 +291,12 @@ all: $(products) $(call objects_of,guest,$(portable_sources)) $(foreach variant,
 
 test-qemu: $(products)
 	@if [ -x tests/qemu/run ]; then tests/qemu/run; fi
+
+# What takes minutes and more of its kind than `test` has.
+write_prefixes := $(build)/asan/tests/unit/test_write_prefixes
+test-long: $(write_prefixes) $(products)
+	@EIDOLON_TEST_IMAGES=$(or $(IMAGES),100000) $(write_prefixes)
+	@EIDOLON_POWER_CUTS=$(or $(CUTS),50) tests/qemu/run PowerCut
 
 # DIR is the cluster's folder; without a terminal there is nobody to attach, so the demonstration runs.
 run:

@@ -89,17 +89,15 @@ class PowerCut(Scenario):
             parts.append(f"node {node} {len(fate.lost)} lost {len(fate.torn)} torn {len(fate.whole)} whole" + (f" ({', '.join(where)})" if where else ""))
         print(f"    {what}; loose writes: {'; '.join(parts)}", flush=True)
 
-    def keep_disks(self, nodes, name):
-        """After a failure: the disks as they were before these starts, with what is needed to start from them."""
+    def keep_disks(self, disks, name):
+        """After a failure: the cluster as it was before it was started from `disks`."""
         place = os.path.join(RESULTS, self.id(), name)
+        self.cluster.stop()
+        for node, disk in disks.items():
+            self.cluster.rebuild(node, *disk)
         shutil.rmtree(place, ignore_errors=True)
-        os.makedirs(place)
-        for node, (folder, end, seed) in nodes.items():
-            self.cluster.stop_node(node)
-            self.cluster.rebuild(node, folder, end, seed)
-            for kept in ("disk.img", "boot.conf"):
-                source = os.path.join(self.cluster.directory, f"node{node}", kept)
-                subprocess.run(["cp", "--sparse=always", source, os.path.join(place, f"node{node}-{kept}")], check=True)
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        subprocess.run(["cp", "-a", "--sparse=always", self.cluster.directory, place], check=True)
         print(f"kept: {place}")
 
     def cut_one(self, node, number):
@@ -157,10 +155,12 @@ class PowerCut(Scenario):
         return client, moments
 
     def draw_moment(self, moments):
-        """What is loose is drawn first, so that what is rare is tried too."""
+        """Take one out of `moments`. What is loose is drawn first, so that what is rare is tried too."""
         kinds = sorted({part for moment in moments for part in moment.loose})
-        kind = self.random.choice(kinds)
-        return self.random.choice([moment for moment in moments if kind in moment.loose])
+        kind = self.random.choice(kinds) if kinds else None
+        moment = self.random.choice([moment for moment in moments if kind is None or kind in moment.loose])
+        moments.remove(moment)
+        return moment
 
     def cut_all(self, moment, number, client, lives):
         """Start from the disks of `moment`: all that the client had received by then is there."""
