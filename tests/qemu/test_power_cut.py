@@ -86,7 +86,8 @@ class PowerCut(Scenario):
         parts = []
         for node, fate in fates.items():
             where = sorted({part_of_disk(write.offset, self.cluster.disk_bytes) for write in fate.lost + fate.whole + fate.torn})
-            parts.append(f"node {node} {len(fate.lost)} lost {len(fate.torn)} torn {len(fate.whole)} whole" + (f" ({', '.join(where)})" if where else ""))
+            counts = f"{len(fate.lost)} lost {len(fate.torn)} torn {len(fate.whole)} whole" if fate.loose else "none"
+            parts.append(f"node {node} {counts}" + (f" ({', '.join(where)})" if where else ""))
         print(f"    {what}; loose writes: {'; '.join(parts)}", flush=True)
 
     def keep_disks(self, disks, name):
