@@ -11,7 +11,7 @@ enum {
     LAB_NODES_MAX = BOOT_CONFIG_NODES_MAX,
 
     /* Options of `create`. */
-    LAB_WORLD_MEMORY_MIB_MIN = 16,      /* as the boot configuration allows */
+    LAB_WORLD_MEMORY_MIB_MIN = 24,      /* the least in which the world of objects is born */
     LAB_WORLD_MEMORY_MIB_MAX = 2048,
     LAB_NODE_MEMORY_MIB_BESIDE_WORLD = 64, /* kernel, page tables, shadows, log ring: the least that boots */
     LAB_NODE_MEMORY_MIB_MAX = 16384,

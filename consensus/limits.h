@@ -61,6 +61,8 @@ enum {
     /* In silences: a lane on which bytes arrive, but in all that time no message was whole and authentic, is ended too. An altered length would otherwise
      * keep it waiting for ever. A largest message gets through in time at 100 KiB a second. */
     PEERS_DEAF_SILENCES = 5,
+    /* A lane's log line is not repeated sooner. */
+    PEERS_SAME_LINE_MS = 1000,
     /* How often a queue that found no room on its link looks again. */
     PEERS_RETRY_US = 1000,
 };

@@ -25,12 +25,16 @@
 #include "crypto/channel.h"
 #include "include/check.h"
 #include "include/disk_format.h"
+#include "include/hash64.h"
 
 static_assert(sizeof(struct peers_hello) == CHANNEL_HELLO_BYTES, "a hello fits the handshake");
 static_assert(MACHINE_LANES == 2, "each lane has its timing");
 
 /* Message types of our own. */
 enum { TYPE_KEEPALIVE = 128, TYPE_REFUSED = 129 };
+
+/* A peer that is refused comes up and is ended, again and again: so many lines of a lane are not repeated. */
+enum { LINES_KNOWN = 2 };
 
 enum lane_state { LANE_DOWN, LANE_HANDSHAKE, LANE_UP, LANE_REFUSING };
 
@@ -44,6 +48,8 @@ struct lane {
     uint64_t message_ns;         /* its last whole message, in UP */
     uint64_t sealed_ns;          /* our last message */
     uint64_t refusal_ends_ns;
+    uint64_t said[LINES_KNOWN], said_ns[LINES_KNOWN]; /* hashes and times of the last lines */
+    uint32_t said_next, kept_back;
     struct link_queue queue;
 };
 
@@ -59,8 +65,13 @@ struct peers {
     uint8_t front[CHANNEL_FRONT_BYTES_MAX];
 };
 
-__attribute__((format(printf, 4, 5))) static void say(const struct peers *peers, enum log_level level, const struct lane *lane,
-                                                     const char *format, ...)
+static uint64_t now_of(const struct peers *peers)
+{
+    return peers->machine->now_ns(peers->machine->context);
+}
+
+/* A lane says the same line once in PEERS_SAME_LINE_MS: a peer that is refused comes again many times a second. */
+__attribute__((format(printf, 4, 5))) static void say(const struct peers *peers, enum log_level level, struct lane *lane, const char *format, ...)
 {
     char line[200];
     int prefix = snprintf(line, sizeof line, "peer %u lane %u: ", lane->peer, lane->number);
@@ -68,12 +79,23 @@ __attribute__((format(printf, 4, 5))) static void say(const struct peers *peers,
     va_start(arguments, format);
     vsnprintf(line + prefix, sizeof line - (size_t)prefix, format, arguments);
     va_end(arguments);
+    uint64_t said = hash64(0, line, strlen(line)), now = now_of(peers);
+    for (unsigned i = 0; i < LINES_KNOWN; i++) {
+        if (lane->said[i] == said && now - lane->said_ns[i] < PEERS_SAME_LINE_MS * 1000000ull) {
+            lane->kept_back++;
+            return;
+        }
+    }
+    if (lane->kept_back > 0) {
+        char again[80];
+        snprintf(again, sizeof again, "peer %u lane %u: the last lines came again, %u in all", lane->peer, lane->number, lane->kept_back);
+        peers->machine->log(peers->machine->context, level, again);
+        lane->kept_back = 0;
+    }
+    lane->said[lane->said_next] = said;
+    lane->said_ns[lane->said_next] = now;
+    lane->said_next = (lane->said_next + 1) % LINES_KNOWN;
     peers->machine->log(peers->machine->context, level, line);
-}
-
-static uint64_t now_of(const struct peers *peers)
-{
-    return peers->machine->now_ns(peers->machine->context);
 }
 
 static bool is_peer(const struct peers *peers, unsigned peer)

@@ -323,6 +323,28 @@ static void test_peers_refused_peer_that_stays_is_cut_off(void **state)
     cluster_free(cluster);
 }
 
+static void test_peers_refused_again_and_again_says_so_once_in_its_time(void **state)
+{
+    (void)state;
+    enum { ATTEMPTS = 9 };
+    struct cluster *cluster = cluster_make(WIDE);
+    struct node *no = &cluster->nodes[1], *other = &cluster->nodes[2];
+    no->accept_status = STATUS_REFUSED;
+    no->accept_reason = PEERS_REASON_REPLACED;
+    for (unsigned attempt = 0; attempt < ATTEMPTS; attempt++) {
+        fake_links_up(&cluster->links, 1, 2, 0);
+        cluster_run(cluster, 100 * MS, 10 * MS);
+    }
+    assert_int_equal(counters_of(no).hellos_refused, ATTEMPTS);
+    assert_int_equal(no->fake.log_lines, 1);
+    assert_int_equal(other->fake.log_lines, 2); /* up, refused */
+    cluster_run(cluster, (uint64_t)PEERS_SAME_LINE_MS * MS, 100 * MS);
+    fake_links_up(&cluster->links, 1, 2, 0);
+    cluster_run(cluster, 100 * MS, 10 * MS);
+    assert_int_equal(no->fake.log_lines, 3); /* how often it was kept back, and the line */
+    cluster_free(cluster);
+}
+
 static void test_peers_hello_of_another_node_number_is_a_violation(void **state)
 {
     (void)state;
@@ -812,6 +834,7 @@ int main(void)
         cmocka_unit_test(test_peers_link_up_gives_both_the_hello),
         cmocka_unit_test(test_peers_hello_not_accepted_tells_the_peer_why),
         cmocka_unit_test(test_peers_refused_peer_that_stays_is_cut_off),
+        cmocka_unit_test(test_peers_refused_again_and_again_says_so_once_in_its_time),
         cmocka_unit_test(test_peers_hello_of_another_node_number_is_a_violation),
         cmocka_unit_test(test_peers_handshake_that_does_not_end_is_cut_off),
         cmocka_unit_test(test_peers_new_boot_on_one_lane_ends_the_other_lane),
