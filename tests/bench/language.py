@@ -1,45 +1,91 @@
-"""What programs lose: the same computation with more and more snapshots a second."""
-from instruments import Metrics, manage, percentile, started_cluster
+"""What programs lose: MicroPython's own tests/perf_bench with more and more snapshots a second."""
+import glob
+import math
+import os
+import re
 
-# Each of `runs` takes so many microseconds.
-PROGRAM = """
-import time
+from instruments import Metrics, manage, started_cluster
+from lab import ROOT
 
-def arithmetic():
-    value = 1
-    for number in range(60000):
-        value = (value * 1103515245 + number) & 0x3fffffff
+SOURCES = os.path.join(ROOT, "build", "third-party", "micropython", "tests", "perf_bench")
+# They need files, or native code emitted at run time: the world has neither.
+LEFT_OUT = r"core_import_mpy|viper_"
+QUICK_ONES = r"bm_nqueens|bm_float|core_str|misc_pystone"
+PARAMETERS = "1000, 1000"  # what perf_bench takes for a fast machine: 0.1 s to 4 s each here
 
-def objects():
-    table = {}
-    for number in range(4000):
-        table[number & 255] = [number, str(number)]
-
-def measure(work, runs):
-    times = []
-    for _ in range(runs):
-        began = time.ticks_us()
-        work()
-        times.append(time.ticks_diff(time.ticks_us(), began))
-    print(*times)
+# A long search dirties nearly nothing: the stack of its thread, once an epoch at most. In the form of perf_bench.
+SEARCH = """
+haystack = bytes(4 << 20)
+bm_params = {(1, 1): (12,)}
+def bm_setup(params):
+    def run():
+        for _ in range(params[0]):
+            haystack.find(b"\\x01")
+    return run, lambda: (params[0], haystack.find(b"\\x01"))
 """
+
 # How old a running world's dirty pages may get. The first stands for "no snapshots": one in ten seconds.
 DIRTY_AGES_US = {"off (one in 10 s)": 10000000, "10/s": 100000, "100/s": 10000, "1,000/s": 1000}
 
 
+def benchmarks(quick):
+    """Sources by name, each complete but for the call of bm_run."""
+    def read(name):
+        with open(os.path.join(SOURCES, name)) as file:
+            return file.read()
+    names = sorted(os.path.basename(path) for path in glob.glob(os.path.join(SOURCES, "*_*.py")))
+    chosen = [name for name in names if not re.match(LEFT_OUT, name) and (not quick or re.match(QUICK_ONES, name))]
+    sources = {name.removesuffix(".py"): read(name) for name in chosen}
+    return {name: source + "\n" + read("benchrun.py") for name, source in {**sources, "search": SEARCH}.items()}
+
+
+def call(runs):
+    return f"\nfor _ in range({runs}):\n    bm_run({PARAMETERS})\n"
+
+
+def parse(name, printed):
+    """The best of some runs in ns, and what the benchmark computed."""
+    lines = [line.split(None, 2) for line in printed.splitlines() if re.match(r"\d+ \d+ ", line)]
+    if not lines:
+        raise AssertionError(f"{name} printed no time: {printed[-300:]}")
+    return min(int(line[0]) for line in lines) * 1000, lines[0][2]
+
+
+def mean_ratio(times, others):
+    return math.exp(sum(math.log(times[name] / others[name]) for name in times) / len(times))
+
+
 def measure_language(results, quick):
-    runs = 20 if quick else 60
+    """All rates take turns with each benchmark, so that what else the machine does disturbs them alike."""
+    times = {rate: {} for rate in DIRTY_AGES_US}
+    epochs = dict.fromkeys(DIRTY_AGES_US, 0)
+    computed = {}
     with started_cluster(3) as cluster:
-        cluster.execute(PROGRAM)
-        for work in ("arithmetic", "objects"):
-            off = None
-            for name, age_us in DIRTY_AGES_US.items():
+        for name, source in benchmarks(quick).items():
+            cluster.execute(source)
+            for rate, age_us in DIRTY_AGES_US.items():
                 host = cluster.wait_host()
                 manage(cluster, host, f"dirty-age {age_us}")
                 before = Metrics(cluster, host)
-                times = [int(word) * 1000 for word in cluster.execute(f"measure({work}, {runs})\n").split()]
-                epochs = Metrics(cluster, host).grown(before, "world_freezes")
-                middle = percentile(times, 50)
-                off = off or middle
-                results.add(f"program '{work}', snapshots {name}", runs, middle, percentile(times, 99), reference=off, formula="snapshots off",
-                            aim50={"100/s": 1.1}.get(name), note=f"{epochs / (sum(times) / 1e9):.0f} epochs a second")
+                times[rate][name], result = parse(name, cluster.execute(call(1 if quick else 2), timeout_s=300))
+                epochs[rate] += Metrics(cluster, host).grown(before, "world_freezes")
+                if computed.setdefault(name, result) != result:
+                    raise AssertionError(f"{name} computed {result}, and {computed[name]} before")
+    report(results, times, epochs, 1 if quick else 2)
+    results.series["programs"] = times
+    return times
+
+
+def report(results, times, epochs, runs):
+    off = times["off (one in 10 s)"]
+    for rate, these in times.items():
+        if these is off:
+            continue
+        lost = {name: these[name] / off[name] for name in these}
+        worst = max(lost, key=lost.get)
+        spent = runs * sum(these.values()) / 1e9
+        results.add(f"perf_bench, snapshots {rate}", runs * len(these), mean_ratio(these, off), unit="of its time", reference=1,
+                    formula="snapshots off", aim50={"100/s": 1.1}.get(rate),
+                    note=f"geometric mean of {len(these)} programs; worst {worst} {lost[worst]:.2f}; about {epochs[rate] / spent:.0f} epochs a second")
+        results.add(f"a search that dirties nothing, snapshots {rate}", runs, these["search"], reference=off["search"], formula="snapshots off",
+                    aim50=1.01)
