@@ -249,11 +249,16 @@ void group_tick(struct group *group)
         tick_running(group);
         vote_tick(group->vote);
     }
-    log_tick(group->log, group->phase != GROUP_RUNNING || !vote_durable(group->vote));
+    group_write(group);
     if (group->removed) {
         group->removed = false;
         group->config.ops.removed(group->config.ops.context);
     }
+}
+
+void group_write(struct group *group)
+{
+    log_tick(group->log, group->phase != GROUP_RUNNING || !vote_durable(group->vote));
 }
 
 static uint64_t earlier(uint64_t a, uint64_t b)

@@ -107,6 +107,8 @@ MUST_CHECK enum status group_start(struct group *group, const struct disk_superb
 
 /* -- events -- */
 void group_tick(struct group *group);               /* due timers, completions that were delivered, applying in bounded steps */
+/* What was submitted since goes to the disk now, not with the next group_tick. */
+void group_write(struct group *group);
 uint64_t group_deadline_ns(const struct group *group); /* when group_tick is due next; 0: at once */
 void group_own_hello(struct group *group, unsigned peer, struct peers_hello *hello);
 /* OK, or REFUSED with a reason: the peer shows an older disk than we have evidence of, its id was removed, its numbers cannot be, or we have not started

@@ -509,6 +509,7 @@ void node_tick(struct node *node)
     }
     if (takes_part(node)) {
         world_tick(node->world);
+        group_write(node->group);
         node_move_tick(node);
         node_checkpoint_tick(node);
     }

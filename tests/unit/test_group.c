@@ -41,6 +41,22 @@ static void test_group_one_node_leads_and_applies(void **state)
     cluster_destroy(cluster);
 }
 
+static void test_group_write_takes_a_submitted_entry_to_the_disk_at_once(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(1, 2);
+    cluster_submit_some(cluster, 1, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 1000));
+    struct cluster_node *leader = cluster_leader(cluster);
+    uint64_t before = cluster_facts(leader).log_written_bytes, index;
+    assert_int_equal(cluster_submit(leader, 100, &index), STATUS_OK);
+    assert_int_equal(cluster_facts(leader).log_written_bytes, before);
+    group_write(leader->group);
+    assert_int_equal(cluster_facts(leader).log_written_bytes, before + 4096);
+    assert_true(cluster_until(cluster, cluster_agrees, 1000));
+    cluster_destroy(cluster);
+}
+
 static void test_group_follower_restarts_from_its_disk(void **state)
 {
     (void)state;
@@ -385,6 +401,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_group_three_nodes_elect_and_apply_the_same),
         cmocka_unit_test(test_group_one_node_leads_and_applies),
+        cmocka_unit_test(test_group_write_takes_a_submitted_entry_to_the_disk_at_once),
         cmocka_unit_test(test_group_follower_restarts_from_its_disk),
         cmocka_unit_test(test_group_leader_dies_and_another_goes_on),
         cmocka_unit_test(test_group_transfer_moves_leadership),
