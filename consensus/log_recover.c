@@ -6,7 +6,8 @@
  *      first one that the checkpoint does not reach
  *   3  from there on forward along `previous` as far as batches are whole and in place: the tail that was written but not known to be flushed. The rest
  *      is torn: cut
- *   4  play the records of that chain in order, with truncations; keep what is behind the checkpoint */
+ *   4  play the records of that chain in order, with truncations; keep what is behind the checkpoint. A batch whose numbers do not follow from those before
+ *      it is corruption: so what is accepted once can be continued, and is accepted again */
 #include "consensus/log_internal.h"
 
 #include <stdio.h>
@@ -30,6 +31,7 @@ struct recovery {
     struct found *found;
     uint32_t count;
     uint64_t flushed, live, sequence_max;
+    bool disagrees; /* the log, as far as it was played, has another entry at the checkpoint */
     char *reason;
 };
 
@@ -162,27 +164,36 @@ static uint32_t lower_bound(const struct recovery *recovery, uint64_t sequence)
     return low;
 }
 
-static bool has_place(const struct recovery *recovery, uint32_t at, uint32_t next)
+/* How well a copy of a batch stands: right in front of `next`; if that is NONE, behind the batch before it, or in front of one that follows. */
+static unsigned place_rank(const struct recovery *recovery, uint32_t at, uint32_t next)
 {
     const struct found *found = recovery->found;
     if (next != NONE) {
         return leads_to(recovery, &found[at], &found[next]);
     }
+    unsigned rank = 0;
     for (uint32_t i = lower_bound(recovery, found[at].previous); i < recovery->count && found[i].sequence == found[at].previous; i++) {
-        if (leads_to(recovery, &found[i], &found[at])) {
-            return true;
-        }
+        rank = leads_to(recovery, &found[i], &found[at]) ? 2 : rank;
     }
-    return false;
+    for (uint32_t i = at + 1; i < recovery->count && rank % 2 == 0; i++) {
+        rank += found[i].previous == found[at].sequence && leads_to(recovery, &found[at], &found[i]);
+    }
+    return rank;
 }
 
-/* The batch `sequence`, in front of `next` if that is not NONE. A write that went astray may have left a copy: one that stands in its place goes first. */
+/* The batch `sequence`, in front of `next` if that is not NONE. A write that went astray may have left a copy: one that stands in its place goes first;
+ * if that does not tell, the one in the lowest block, so that each start takes the same. */
 static uint32_t find_sequence(const struct recovery *recovery, uint64_t sequence, uint32_t next)
 {
-    uint32_t best = NONE;
-    for (uint32_t at = lower_bound(recovery, sequence); at < recovery->count && recovery->found[at].sequence == sequence; at++) {
-        if (best == NONE || has_place(recovery, at, next)) {
+    const struct found *found = recovery->found;
+    uint32_t first = lower_bound(recovery, sequence), best = NONE;
+    unsigned best_rank = 0;
+    for (uint32_t at = first; at < recovery->count && found[at].sequence == sequence; at++) {
+        bool alone = at == first && (at + 1 == recovery->count || found[at + 1].sequence != sequence);
+        unsigned rank = alone ? 0 : place_rank(recovery, at, next);
+        if (best == NONE || rank > best_rank || (rank == best_rank && found[at].block < found[best].block)) {
             best = at;
+            best_rank = rank;
         }
     }
     return best;
@@ -220,18 +231,23 @@ static enum status link_flushed(struct recovery *recovery, uint64_t checkpoint, 
         return check_first(recovery, checkpoint, *first);
     }
     uint64_t needed = recovery->flushed;
-    uint32_t next = NONE;
+    uint32_t next = NONE, enough = NONE;
     for (;;) {
         uint32_t at = find_sequence(recovery, needed, next);
         if (at == NONE && next == NONE) {
             at = find_successor(recovery, needed, checkpoint);
+        }
+        bool follows = at != NONE && (next == NONE || leads_to(recovery, &found[at], &found[next]));
+        if (!follows && enough != NONE) {
+            *first = enough;
+            return STATUS_OK;
         }
         if (at == NONE) {
             snprintf(recovery->reason, 200, "log batch %llu is missing or does not match its checksum, though batch %llu was flushed after it",
                      (unsigned long long)needed, (unsigned long long)recovery->flushed);
             return STATUS_CORRUPT;
         }
-        if (next != NONE && !leads_to(recovery, &found[at], &found[next])) {
+        if (!follows) {
             snprintf(recovery->reason, 200, "log batch %llu does not stand behind batch %llu: they are in blocks %u and %u of the log",
                      (unsigned long long)found[next].sequence, (unsigned long long)needed, (unsigned)found[next].block, (unsigned)found[at].block);
             return STATUS_CORRUPT;
@@ -240,15 +256,17 @@ static enum status link_flushed(struct recovery *recovery, uint64_t checkpoint, 
         next = at;
         *tip = *tip == NONE ? at : *tip;
         *first = at;
-        if (found[at].before <= checkpoint || found[at].previous < recovery->live) {
+        if (found[at].before < checkpoint || found[at].previous < recovery->live) {
             return check_first(recovery, checkpoint, at);
         }
+        /* Enough, but the entry at the checkpoint itself, if it is still there, tells whether what follows was another history. */
+        enough = found[at].before == checkpoint && enough == NONE ? at : enough;
         needed = found[at].previous;
     }
 }
 
 /* Step 3. Two batches may follow the same one: the older was behind a torn tail that a former start cut off. */
-static uint32_t follow_tail(struct recovery *recovery, uint32_t tip)
+static void follow_tail(struct recovery *recovery, uint32_t tip)
 {
     struct found *found = recovery->found;
     for (;;) {
@@ -260,7 +278,7 @@ static uint32_t follow_tail(struct recovery *recovery, uint32_t tip)
         }
         found[tip].chain = next;
         if (next == NONE) {
-            return tip;
+            return;
         }
         tip = next;
     }
@@ -272,29 +290,37 @@ static enum status gap_found(struct recovery *recovery, uint64_t index, uint64_t
     return STATUS_CORRUPT;
 }
 
-/* Take over one record, which stands `offset` bytes into `batch`. *disagrees: the log, as far as it was played, has another entry at the checkpoint. */
-static enum status play_record(struct recovery *recovery, const struct found *batch, uint32_t offset, const struct log_record *record, bool *disagrees)
+/* What the log was when `batch` was written: entries up to `before`. What was played behind it had been dropped. */
+static enum status rewind_to(struct recovery *recovery, const struct found *batch)
+{
+    struct log *log = recovery->log;
+    if (batch->before <= log->base_index) {
+        log_restart(log, log->base_index, log->base_term);
+        recovery->disagrees &= batch->before == log->base_index;
+    } else if (batch->before < log->last) {
+        log_truncate(log, batch->before + 1);
+    } else if (batch->before > log->last && !recovery->disagrees) {
+        return gap_found(recovery, batch->before + 1, log->last + 1);
+    }
+    return STATUS_OK;
+}
+
+/* Take over one record, which stands `offset` bytes into `batch`. */
+static enum status play_record(struct recovery *recovery, const struct found *batch, uint32_t offset, const struct log_record *record)
 {
     struct log *log = recovery->log;
     if (record->index <= log->base_index) {
-        /* What stood behind an entry that is replaced is gone. */
-        log_restart(log, log->base_index, log->base_term);
-        log->restarted = false;
-        *disagrees = record->index == log->base_index && record->term != log->base_term;
+        recovery->disagrees = record->index == log->base_index && record->term != log->base_term;
         return STATUS_OK;
     }
-    if (*disagrees) {
+    recovery->disagrees |= record->index == log->base_index + 1 && record->term < log->base_term;
+    if (recovery->disagrees) {
         return STATUS_OK; /* it followed an entry that the checkpoint says was another */
-    }
-    if (record->index > log->last + 1) {
-        return gap_found(recovery, record->index, log->last + 1);
-    }
-    if (record->index <= log->last) {
-        log_truncate(log, record->index);
     }
     if (record->term < log_term_of(log, log->last) || log->last - log->base_index == LOG_ENTRIES_MAX) {
         return gap_found(recovery, record->index, log->last + 1);
     }
+    CHECK(record->index == log->last + 1);
     log->last = log->staged = log->persisted = record->index;
     log->resident_first = log->last + 1;
     *log_slot_of(log, record->index) = (struct log_slot){.term = record->term,
@@ -307,10 +333,14 @@ static enum status play_record(struct recovery *recovery, const struct found *ba
 }
 
 /* Step 4, for one batch. */
-static enum status play_batch(struct recovery *recovery, const struct found *batch, bool *disagrees)
+static enum status play_batch(struct recovery *recovery, const struct found *batch)
 {
     struct log *log = recovery->log;
-    enum status status = read_region(log, (uint64_t)batch->block * LOG_BLOCK, batch->bytes);
+    enum status status = rewind_to(recovery, batch);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    status = read_region(log, (uint64_t)batch->block * LOG_BLOCK, batch->bytes);
     uint32_t offset = sizeof(struct log_batch);
     for (uint32_t i = 0; i < batch->records && status == STATUS_OK; i++) {
         struct log_record record;
@@ -318,13 +348,37 @@ static enum status play_batch(struct recovery *recovery, const struct found *bat
             snprintf(recovery->reason, 200, "log batch %llu holds a bad record", (unsigned long long)batch->sequence);
             return STATUS_CORRUPT;
         }
-        status = play_record(recovery, batch, offset, &record, disagrees);
+        if (record.index != batch->before + 1 + i) {
+            return gap_found(recovery, record.index, batch->before + 1 + i);
+        }
+        status = play_record(recovery, batch, offset, &record);
         offset += (uint32_t)log_record_bytes_of(record.body_bytes);
     }
     if (status == STATUS_IO_ERROR) {
         snprintf(recovery->reason, 200, "log region cannot be read: %s", status_sentence(status));
     }
     return status;
+}
+
+/* Step 4. */
+static enum status play_chain(struct recovery *recovery, uint32_t first)
+{
+    struct log *log = recovery->log;
+    for (uint32_t at = first; at != NONE; at = recovery->found[at].chain) {
+        const struct found *batch = &recovery->found[at];
+        enum status status = play_batch(recovery, batch);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        log->head = ((uint64_t)batch->block * LOG_BLOCK + batch->bytes) % log->region_bytes;
+        log->previous_sequence = batch->sequence;
+        log->record_sequence = batch->records > 0 ? batch->sequence : log->record_sequence;
+        if (log->last > log->base_index && log->head == log_tail(log)) {
+            snprintf(recovery->reason, 200, "log batch %llu fills the log to the last block", (unsigned long long)batch->sequence);
+            return STATUS_CORRUPT; /* no writer does that: full would look like empty */
+        }
+    }
+    return STATUS_OK;
 }
 
 enum status log_open(struct log *log, uint64_t offset, uint64_t bytes, uint64_t raft_id, uint64_t index, uint64_t term, char reason[200])
@@ -367,21 +421,12 @@ enum status log_open(struct log *log, uint64_t offset, uint64_t bytes, uint64_t 
     if (first == NONE) {
         return STATUS_OK;
     }
-    tip = follow_tail(&recovery, tip);
-    bool disagrees = false;
-    uint64_t record_sequence = 0;
-    for (uint32_t at = first; at != NONE && status == STATUS_OK; at = recovery.found[at].chain) {
-        status = play_batch(&recovery, &recovery.found[at], &disagrees);
-        record_sequence = recovery.found[at].records > 0 ? recovery.found[at].sequence : record_sequence;
-    }
+    follow_tail(&recovery, tip);
+    status = play_chain(&recovery, first);
     if (status != STATUS_OK) {
         return status;
     }
-    const struct found *newest = &recovery.found[tip];
-    uint64_t head = (uint64_t)newest->block * LOG_BLOCK + newest->bytes;
-    log->head = head == log->region_bytes ? 0 : head;
-    log->previous_sequence = newest->sequence;
-    log->record_sequence = record_sequence;
+    log->restarted = false;
     log->announced_sequence = recovery.flushed;
     log->persisted = log->base_index;
     return STATUS_OK;

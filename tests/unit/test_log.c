@@ -334,6 +334,86 @@ static void test_log_two_batches_of_one_sequence_are_corrupt(void **state)
     bench_free(bench);
 }
 
+/* DURABLE: whichever of two equal copies a start goes on behind, the next start finds what was written there. */
+static void test_log_entries_behind_one_of_two_copies_survive(void **state)
+{
+    (void)state;
+    for (unsigned original = 0; original < 2; original++) {
+        struct bench *bench = bench_make(32);
+        append_many(bench, 2, 1, 1, 100);
+        settle(bench);
+        uint8_t batch[LOG_BLOCK];
+        memcpy(batch, bench->fake.disk.current + place_of(bench, 2) / LOG_BLOCK * LOG_BLOCK, LOG_BLOCK);
+        uint64_t copy = REGION_OFFSET + (original == 0 ? 9 : 1) * LOG_BLOCK;
+        memcpy(bench->fake.disk.current + copy, batch, LOG_BLOCK);
+        memcpy(bench->fake.disk.durable + copy, batch, LOG_BLOCK);
+        if (original == 1) {
+            memset(bench->fake.disk.current + REGION_OFFSET, 0, LOG_BLOCK);
+            memset(bench->fake.disk.durable + REGION_OFFSET, 0, LOG_BLOCK);
+        }
+        for (uint64_t index = 3; index < 6; index++) {
+            assert_int_equal(restart(bench), STATUS_OK);
+            assert_int_equal(log_last_index(bench->log), index - 1);
+            append_many(bench, index, 1, 1, 100);
+            settle(bench);
+            if (original == 1) {
+                memcpy(bench->fake.disk.current + REGION_OFFSET, batch, LOG_BLOCK);
+                memcpy(bench->fake.disk.durable + REGION_OFFSET, batch, LOG_BLOCK);
+            }
+        }
+        bench_free(bench);
+    }
+}
+
+/* A batch with a right checksum whose numbers do not follow from the one before it would be accepted, and the log then could not be continued. */
+static void assert_forged_successor_is_corrupt(struct log_batch forged, uint64_t record_index, const char *reason)
+{
+    struct bench *bench = bench_make(28);
+    append_many(bench, 2, 2, 1, 100);
+    settle(bench);
+    const uint8_t *first = bench->fake.disk.current + place_of(bench, 2);
+    uint8_t batch[LOG_BLOCK] = {0};
+    struct log_record record;
+    memcpy(&record, first, sizeof record);
+    record.index = record_index;
+    record.body_check = hash64(record_index, first + sizeof record, record.body_bytes);
+    record.checksum = log_record_checksum(&record);
+    forged = (struct log_batch){.magic = LOG_BATCH_MAGIC,
+                                .version = LOG_VERSION,
+                                .bytes = LOG_BLOCK,
+                                .raft_id = raft_id,
+                                .sequence = 2,
+                                .previous = 1,
+                                .flushed = 1,
+                                .live = 1,
+                                .before = forged.before,
+                                .records = forged.records,
+                                .used = (uint32_t)(sizeof forged + (forged.records > 0 ? log_record_bytes_of(record.body_bytes) : 0))};
+    memcpy(batch, &forged, sizeof forged);
+    memcpy(batch + sizeof forged, &record, sizeof record);
+    memcpy(batch + sizeof forged + sizeof record, first + sizeof record, record.body_bytes);
+    memset(batch + forged.used, 0, LOG_BLOCK - forged.used);
+    forged.checksum = log_batch_checksum((const struct log_batch *)(const void *)batch);
+    memcpy(batch, &forged, sizeof forged);
+    memcpy(bench->fake.disk.current + REGION_OFFSET + LOG_BLOCK, batch, LOG_BLOCK);
+    memcpy(bench->fake.disk.durable + REGION_OFFSET + LOG_BLOCK, batch, LOG_BLOCK);
+    enum status status = restart(bench);
+    assert_int_equal(status, reason != NULL ? STATUS_CORRUPT : STATUS_OK);
+    if (reason != NULL) {
+        assert_non_null(strstr(bench->reason, reason));
+    }
+    bench_free(bench);
+}
+
+static void test_log_batch_that_does_not_follow_is_corrupt(void **state)
+{
+    (void)state;
+    assert_forged_successor_is_corrupt((struct log_batch){.before = 3, .records = 1}, 4, NULL);
+    assert_forged_successor_is_corrupt((struct log_batch){.before = 3, .records = 1}, 3, "entry 3 where entry 4");
+    assert_forged_successor_is_corrupt((struct log_batch){.before = 4, .records = 1}, 5, "entry 5 where entry 4");
+    assert_forged_successor_is_corrupt((struct log_batch){.before = 4}, 5, "entry 5 where entry 4");
+}
+
 /* A term without successor would have the library count from 0 again. */
 static void test_log_record_of_a_term_that_cannot_be_is_corrupt(void **state)
 {
@@ -472,6 +552,71 @@ static void test_log_that_ends_before_or_disagrees_with_the_checkpoint_is_droppe
         assert_int_equal(log_last_index(bench->log), bench->checkpoint + 4);
         bench_free(bench);
     }
+}
+
+/* DURABLE: the batch behind the snapshot is flushed, no marker says so yet, and before it stand entries that the snapshot contradicts. */
+static void test_log_entries_behind_a_snapshot_that_disagrees_survive(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_make(29);
+    append_many(bench, 2, 20, 1, 700);
+    go_quiet(bench);
+    log_restart(bench->log, 15, 3);
+    bench->checkpoint = 15;
+    bench->checkpoint_term = 3;
+    append_many(bench, 16, 4, 3, 700);
+    settle(bench);
+    assert_int_equal(log_persisted(bench->log), 19);
+    assert_int_equal(restart(bench), STATUS_OK);
+    assert_int_equal(log_last_index(bench->log), 19);
+    assert_entry(bench, 16, 3);
+    assert_entry(bench, 19, 3);
+    bench_free(bench);
+}
+
+/* An older term behind the checkpoint's, and a newer one of a leader that did not have the checkpoint's entry. */
+static void test_log_batch_of_another_history_right_behind_the_checkpoint_is_dropped(void **state)
+{
+    (void)state;
+    for (uint64_t term = 1; term <= 5; term += 4) {
+        struct bench *bench = bench_make(30);
+        append_many(bench, 2, 14, term, 700);
+        settle(bench);
+        append_many(bench, 16, 5, term, 700);
+        go_quiet(bench);
+        bench->checkpoint = 15;
+        bench->checkpoint_term = 3;
+        assert_int_equal(restart(bench), STATUS_OK);
+        assert_int_equal(log_last_index(bench->log), 15);
+        append_many(bench, 16, 1, 6, 700);
+        settle(bench);
+        assert_int_equal(restart(bench), STATUS_OK);
+        assert_int_equal(log_last_index(bench->log), 16);
+        assert_entry(bench, 16, 6);
+        bench_free(bench);
+    }
+}
+
+/* DURABLE: entries that were dropped while they were on their way to the disk, a marker behind them, a checkpoint up to it. */
+static void test_log_dropped_entries_stay_dropped_and_what_follows_survives(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_make(31);
+    append_many(bench, 2, 4, 1, 700);
+    settle(bench);
+    append_many(bench, 6, 2, 1, 700);
+    log_tick(bench->log, false); /* the write is on its way */
+    log_drop_unpersisted(bench->log);
+    go_quiet(bench);
+    bench->checkpoint = 5;
+    assert_int_equal(restart(bench), STATUS_OK);
+    assert_int_equal(log_last_index(bench->log), 5);
+    append_many(bench, 6, 1, 2, 700);
+    settle(bench);
+    assert_int_equal(restart(bench), STATUS_OK);
+    assert_int_equal(log_last_index(bench->log), 6);
+    assert_entry(bench, 6, 2);
+    bench_free(bench);
 }
 
 /* -- bounds -- */
@@ -726,6 +871,8 @@ int main(void)
         cmocka_unit_test(test_log_bad_record_that_was_flushed_is_corrupt),
         cmocka_unit_test(test_log_batch_of_a_sequence_that_cannot_be_is_corrupt),
         cmocka_unit_test(test_log_two_batches_of_one_sequence_are_corrupt),
+        cmocka_unit_test(test_log_entries_behind_one_of_two_copies_survive),
+        cmocka_unit_test(test_log_batch_that_does_not_follow_is_corrupt),
         cmocka_unit_test(test_log_record_of_a_term_that_cannot_be_is_corrupt),
         cmocka_unit_test(test_log_bad_record_below_the_checkpoint_is_no_matter),
         cmocka_unit_test(test_log_entry_that_went_bad_is_not_given_out),
@@ -734,6 +881,9 @@ int main(void)
         cmocka_unit_test(test_log_truncation_during_a_write_clips_what_it_reports),
         cmocka_unit_test(test_log_restarted_behind_a_snapshot_forgets_the_rest),
         cmocka_unit_test(test_log_that_ends_before_or_disagrees_with_the_checkpoint_is_dropped),
+        cmocka_unit_test(test_log_entries_behind_a_snapshot_that_disagrees_survive),
+        cmocka_unit_test(test_log_batch_of_another_history_right_behind_the_checkpoint_is_dropped),
+        cmocka_unit_test(test_log_dropped_entries_stay_dropped_and_what_follows_survives),
         cmocka_unit_test(test_log_full_region_waits_for_a_cut),
         cmocka_unit_test(test_log_round_that_the_region_cuts_short_is_flushed),
         cmocka_unit_test(test_log_wrapped_region_never_overwrites_what_is_needed),
