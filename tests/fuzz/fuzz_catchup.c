@@ -19,7 +19,19 @@ struct group {
     bool installed;
 };
 
-static struct fuzz_machine machine;
+/* Where a run starts: as one of the others, or leading with a checkpoint to give. */
+struct start {
+    struct fuzz_machine machine;
+    struct store *store;
+    struct image *image;
+    struct catchup *catchup;
+    struct group group;
+    struct catchup_manifest offered;
+    bool made;
+};
+
+static struct start starts[2];
+static struct fuzz_machine *machine;
 static struct seal_keys keys;
 static struct store *store;
 static struct image *image;
@@ -119,7 +131,7 @@ static void installed(void *context, const struct group_snapshot *snapshot)
 
 static void make_store(void)
 {
-    struct store_config config = {.machine = &machine.fake.machine, .keys = &keys, .node_number = SELF, .world_pages_max = PAGES};
+    struct store_config config = {.machine = &machine->fake.machine, .keys = &keys, .node_number = SELF, .world_pages_max = PAGES};
     memcpy(config.cluster_id, keys.cluster_id, sizeof config.cluster_id);
     CHECK(store_create(&store, &config) == STATUS_OK);
 }
@@ -129,28 +141,22 @@ static void page_content(uint32_t page, uint8_t content[STORE_BLOCK_BYTES])
     memset(content, (int)(page % 250) + 1, STORE_BLOCK_BYTES);
 }
 
-static void prepare(bool leads)
+static void make_node(bool leads)
 {
-    if (store == NULL) {
-        static const uint8_t key[32] = {1}, cluster[16] = {2};
-        fuzz_machine_init(&machine, PAGES, DISK);
-        CHECK(crypto_init(&machine.fake.machine) == STATUS_OK);
-        seal_keys_derive(&keys, key, cluster);
-    } else {
-        fuzz_machine_reset(&machine);
-    }
+    static const uint8_t key[32] = {1}, cluster[16] = {2};
+    fuzz_machine_init(machine, PAGES, DISK);
+    CHECK(crypto_init(&machine->fake.machine) == STATUS_OK);
+    seal_keys_derive(&keys, key, cluster);
     make_store();
     enum store_disk disk;
     char reason[200];
     CHECK(store_open(store, &disk, reason) == STATUS_OK);
     CHECK(store_adopt(store, 1000, false) == STATUS_OK);
-    const struct image_config image_config = {.machine = &machine.fake.machine, .before_change = changing, .segment_rights = writable};
+    const struct image_config image_config = {.machine = &machine->fake.machine, .before_change = changing, .segment_rights = writable};
     CHECK(image_create(&image, &image_config) == STATUS_OK);
     hello = (struct peers_hello){.raft_id = raft_id_make(PEER, 77)};
     group = (struct group){.facts = {.raft_id = raft_id_make(SELF, 1000), .term = 5, .role = leads ? GROUP_LEADER : GROUP_FOLLOWER}};
-    memset(&asked, 0, sizeof asked);
-    memset(&offered, 0, sizeof offered);
-    const struct catchup_config config = {.machine = &machine.fake.machine,
+    const struct catchup_config config = {.machine = &machine->fake.machine,
                                           .store = store,
                                           .image = image,
                                           .group = &group,
@@ -165,9 +171,9 @@ static void prepare(bool leads)
 static void pass(unsigned milliseconds)
 {
     for (unsigned i = 0; i < milliseconds; i++) {
-        machine.fake.now_ns += MS;
+        machine->fake.now_ns += MS;
         catchup_tick(catchup);
-        fake_disk_drain(&machine.fake);
+        fake_disk_drain(&machine->fake);
     }
 }
 
@@ -195,12 +201,38 @@ static void have_checkpoint(void)
     enum status status = STATUS_OK;
     while (status == STATUS_OK) {
         status = store_checkpoint_step(store);
-        fake_disk_complete(&machine.fake, false);
-        machine.fake.now_ns += MS;
+        fake_disk_complete(&machine->fake, false);
+        machine->fake.now_ns += MS;
     }
     CHECK(status == STATUS_EMPTY);
     catchup_send_snapshot(catchup, raft_id_make(PEER, 77));
     pass(3);
+}
+
+static void prepare(bool leads)
+{
+    struct start *start = &starts[leads];
+    machine = &start->machine;
+    if (!start->made) {
+        make_node(leads);
+        if (leads) {
+            have_checkpoint();
+        }
+        start->store = store;
+        start->image = image;
+        start->catchup = catchup;
+        start->group = group;
+        start->offered = offered;
+        start->made = true;
+        fuzz_machine_keep(machine);
+    }
+    fuzz_machine_reset(machine);
+    store = start->store;
+    image = start->image;
+    catchup = start->catchup;
+    group = start->group;
+    offered = start->offered;
+    memset(&asked, 0, sizeof asked);
 }
 
 /* -- messages -- */
@@ -328,7 +360,7 @@ static void step(struct fuzz_input *input)
         catchup_down(catchup, PEER);
         break;
     default:
-        machine.fake.now_ns += (what & 0x80) != 0 ? 6000 * MS : 0;
+        machine->fake.now_ns += (what & 0x80) != 0 ? 6000 * MS : 0;
         break;
     }
     pass(1 + (what >> 3) % 4u);
@@ -339,9 +371,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     struct fuzz_input input = {data, bytes};
     bool leads = (fuzz_byte(&input) & 3) == 3;
     prepare(leads);
-    if (leads) {
-        have_checkpoint();
-    }
     for (unsigned i = 0; i < STEPS_MAX && input.left > 0; i++) {
         step(&input);
     }

@@ -95,6 +95,7 @@ static void prepare(void)
         static const uint8_t key[32] = {1};
         boot = (struct boot_config){.node_number = SELF, .node_count = NODES, .heartbeat_ms = 20, .election_timeout_ms = 100, .cluster_id = {2}};
         fuzz_machine_init(&machine, 1, DISK_BYTES);
+        fuzz_machine_scratch(&machine, (size_t)LOG_BATCHES_MAX * LOG_BATCH_BYTES_MAX);
         fuzz_machine_init(&links, 1, 0);
         CHECK(crypto_init(&machine.fake.machine) == STATUS_OK);
         seal_keys_derive(&keys, key, boot.cluster_id);
@@ -111,12 +112,14 @@ static void prepare(void)
                                             .election_timeout_ns = 100 * MS};
         const struct peers_events none = {0};
         CHECK(peers_create(&config, &none, &peers) == STATUS_OK);
-    } else {
-        fuzz_machine_reset(&machine);
+        make_group();
+        fuzz_machine_keep(&machine);
+        fuzz_machine_keep(&links);
     }
+    fuzz_machine_reset(&machine);
+    fuzz_machine_reset(&links);
     leads = gone = false;
     applied = 0;
-    make_group();
 }
 
 static void put_vote(struct fuzz_input *input, unsigned slot)
@@ -127,7 +130,7 @@ static void put_vote(struct fuzz_input *input, unsigned slot)
     vote.voted_for = raft_id_make(fuzz_byte(input) % 5u, INCARNATION);
     vote.evidence[0] = (struct disk_evidence){.raft_id = raft_id_make(1, INCARNATION), .boot_number = fuzz_byte(input), .match_index = fuzz_byte(input)};
     seal_vote(&vote);
-    memcpy(fuzz_machine_disk(&machine, (uint64_t)(DISK_VOTE_BLOCK_FIRST + slot) * DISK_BLOCK_BYTES), &vote, sizeof vote);
+    memcpy(fuzz_machine_disk(&machine, (uint64_t)(DISK_VOTE_BLOCK_FIRST + slot) * DISK_BLOCK_BYTES, DISK_BLOCK_BYTES), &vote, sizeof vote);
 }
 
 static struct disk_superblock make_superblock(struct fuzz_input *input, uint8_t flags)

@@ -16,9 +16,10 @@ static void prepare(void)
 {
     if (log_ == NULL) {
         fuzz_machine_init(&machine, 1, OFFSET + REGION_BYTES);
+        fuzz_machine_scratch(&machine, (size_t)LOG_BATCHES_MAX * LOG_BATCH_BYTES_MAX);
         CHECK(log_create(&log_, &machine.fake.machine, REGION_BYTES) == STATUS_OK);
     }
-    fuzz_machine_blank_disk(&machine);
+    fuzz_machine_reset_disk(&machine);
 }
 
 /* Every entry can be asked for. Returns a hash of all above `after` up to `last`. */

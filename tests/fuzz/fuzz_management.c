@@ -54,13 +54,6 @@ enum status serial_management_send(const void *data, size_t bytes)
     return STATUS_OK;
 }
 
-void machine_registers_init(uint8_t registers[1024], uint64_t entry, uint64_t stack)
-{
-    memset(registers, 0, 1024);
-    memcpy(registers, &entry, sizeof entry);
-    memcpy(registers + 8, &stack, sizeof stack);
-}
-
 static void restart(void *context, const char *why)
 {
     (void)context, (void)why;

@@ -121,17 +121,13 @@ static enum status message(void *context, unsigned peer, unsigned lane, const st
     return (verdict & 12) == 12 ? STATUS_CORRUPT : STATUS_OK;
 }
 
-static void prepare(void)
+static void make_both_sides(void)
 {
-    if (peers == NULL) {
-        fuzz_machine_init(&machine, 1, 0);
-        CHECK(crypto_init(&machine.fake.machine) == STATUS_OK);
-        for (unsigned i = 0; i < 3; i++) {
-            uint8_t seed[32] = {(uint8_t)(i + 1)};
-            identity_from_seed(&identities[i], seed);
-        }
-    } else {
-        fuzz_machine_reset(&machine);
+    fuzz_machine_init(&machine, 1, 0);
+    CHECK(crypto_init(&machine.fake.machine) == STATUS_OK);
+    for (unsigned i = 0; i < 3; i++) {
+        uint8_t seed[32] = {(uint8_t)(i + 1)};
+        identity_from_seed(&identities[i], seed);
     }
     struct machine *seam = &machine.fake.machine;
     seam->link_room = link_room;
@@ -154,6 +150,15 @@ static void prepare(void)
     struct channel_config other = {.machine = seam, .identity = &identities[PEER - 1], .self = PEER, .peer = SELF, .lane = 0};
     memcpy(other.peer_public_key, identities[SELF - 1].public_key, sizeof other.peer_public_key);
     channel = channel_init(seam->reserve(seam->context, channel_memory_bytes(), 64), &other);
+}
+
+static void prepare(void)
+{
+    if (peers == NULL) {
+        make_both_sides();
+        fuzz_machine_keep(&machine);
+    }
+    fuzz_machine_reset(&machine);
     link = is_up = altered = false;
     wire_bytes = 0;
 }
@@ -166,7 +171,6 @@ static void give(const void *data, size_t bytes, size_t piece)
     while (bytes > 0 && link) {
         size_t part = bytes < piece ? bytes : piece;
         peers_link_data(peers, PEER, 0, at, part);
-        peers_check(peers);
         at += part;
         bytes -= part;
     }
@@ -230,8 +234,8 @@ static void say(struct fuzz_input *input)
         front[fuzz_short(input) % front_bytes] ^= (uint8_t)(1u << (flags >> 4) % 8);
     }
     size_t piece = 1u + fuzz_byte(input) * 16u;
-    give(front, front_bytes, piece);
-    give(body, body_bytes, piece * 8);
+    give(front, front_bytes, piece + front_bytes / 64);
+    give(body, body_bytes, piece * 8 + body_bytes / 16);
 }
 
 static void step(struct fuzz_input *input)

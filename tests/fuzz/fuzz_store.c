@@ -9,7 +9,7 @@
 #include "replicate/store_private.h"
 #include "tests/fuzz/support/fuzz.h"
 
-enum { PAGES = 16 * 256, NODE = 2, SLOTS = 64, CHILDREN_MAX = 6 };
+enum { PAGES = 256, NODE = 2, SLOTS = 64, CHILDREN_MAX = 6 };
 #define DISK (64ull << 20)
 
 static struct fuzz_machine machine;
@@ -40,15 +40,21 @@ static void boot(void)
 
 static void prepare(void)
 {
-    if (store == NULL) {
+    static struct store *kept_store;
+    static struct image *kept_image;
+    if (kept_store == NULL) {
         static const uint8_t key[32] = {1}, cluster[16] = {2};
         fuzz_machine_init(&machine, PAGES, DISK);
         CHECK(crypto_init(&machine.fake.machine) == STATUS_OK);
         seal_keys_derive(&keys, key, cluster);
-    } else {
-        fuzz_machine_reset(&machine);
+        boot();
+        fuzz_machine_keep(&machine);
+        kept_store = store;
+        kept_image = image;
     }
-    boot();
+    fuzz_machine_reset(&machine);
+    store = kept_store;
+    image = kept_image;
 }
 
 /* Seal `plain` into the slot that the input names. */
@@ -62,7 +68,7 @@ static struct disk_block_reference put(struct fuzz_input *input, const struct se
     uint64_t offset = disk_store_offset(DISK) + (uint64_t)(reference.slot - 1) * STORE_BLOCK_BYTES;
     bool there = reference.slot >= 1 && reference.slot <= disk_store_slots(DISK);
     static uint8_t cipher[STORE_BLOCK_BYTES];
-    seal_body(&keys, context, reference.nonce, plain, STORE_BLOCK_BYTES, there ? fuzz_machine_disk(&machine, offset) : cipher, reference.tag);
+    seal_body(&keys, context, reference.nonce, plain, STORE_BLOCK_BYTES, there ? fuzz_machine_disk(&machine, offset, STORE_BLOCK_BYTES) : cipher, reference.tag);
     return reference;
 }
 
@@ -81,7 +87,8 @@ static struct disk_block_reference put_node(struct fuzz_input *input, uint32_t l
     uint8_t plain[STORE_BLOCK_BYTES] = {0};
     uint8_t front = fuzz_byte(input);
     for (uint32_t left = front % (CHILDREN_MAX + 1); left > 0 && input->left > 0; left--) {
-        uint32_t at = fuzz_byte(input) % STORE_FANOUT;
+        uint32_t at = fuzz_byte(input);
+        at %= level == 1 || at >= 240 ? STORE_FANOUT : PAGES / STORE_FANOUT;
         if (level == 1) {
             struct store_page_reference page = {0};
             struct disk_block_reference block = put_page(input, index * STORE_FANOUT + at, &page.hash);
@@ -152,7 +159,7 @@ static void put_superblock(struct fuzz_input *input, unsigned block)
     if ((flags & 32) != 0) {
         ((uint8_t *)&superblock)[fuzz_short(input) % sizeof superblock] ^= 1;
     }
-    memcpy(fuzz_machine_disk(&machine, block * (uint64_t)DISK_BLOCK_BYTES), &superblock, sizeof superblock);
+    memcpy(fuzz_machine_disk(&machine, block * (uint64_t)DISK_BLOCK_BYTES, DISK_BLOCK_BYTES), &superblock, sizeof superblock);
 }
 
 static enum status fill(void)

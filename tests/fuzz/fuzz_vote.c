@@ -16,7 +16,7 @@ static bool sequence_at_the_end;
 
 static void write_slot(struct fuzz_input *input, unsigned slot)
 {
-    uint8_t *at = fuzz_machine_disk(&machine, (uint64_t)(DISK_VOTE_BLOCK_FIRST + slot) * DISK_BLOCK_BYTES);
+    uint8_t *at = fuzz_machine_disk(&machine, (uint64_t)(DISK_VOTE_BLOCK_FIRST + slot) * DISK_BLOCK_BYTES, DISK_BLOCK_BYTES);
     struct disk_vote fields;
     uint8_t kind = fuzz_byte(input) % 4;
     if (kind == SLOT_ABSENT) {
@@ -63,7 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         fuzz_machine_init(&machine, 1, DISK_BYTES);
         CHECK(vote_create(&vote, &machine.fake.machine) == STATUS_OK);
     }
-    fuzz_machine_blank_disk(&machine);
+    fuzz_machine_reset_disk(&machine);
     sequence_at_the_end = false;
     write_slot(&input, 0);
     write_slot(&input, 1);

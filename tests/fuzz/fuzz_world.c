@@ -1,7 +1,6 @@
 /* A world that does what it likes to its kernel: its rings, its calls, its faults, frames for it, time, commits and takeovers.
  * Input: a list of what happens. Two nodes; each committed delta is applied by the other, and both agree (ONE-STORY); nothing leaves before its
  * commit (GATE); the kernel goes on (RING). */
-#include <stdlib.h>
 #include <string.h>
 
 #include "crypto/random.h"
@@ -10,8 +9,10 @@
 #include "replicate/node.h"
 #include "replicate/world.h"
 #include "tests/fuzz/support/fuzz.h"
+#include "tests/unit/support/small_world.h"
 
-enum { MEMORY_MIB = 16, PAGES = MEMORY_MIB * 256, ENTRIES_MAX = 400, STEPS_MAX = 60 };
+/* PAGES_WRITTEN_MAX: of a run; more than fill an epoch. */
+enum { MEMORY_MIB = 16, PAGES = MEMORY_MIB * 256, ENTRIES_MAX = 400, STEPS_MAX = 60, PAGES_WRITTEN_MAX = DIRTY_PAGES_MAX + 200 };
 
 struct side {
     struct fuzz_machine machine;
@@ -21,7 +22,7 @@ struct side {
 
 struct entry {
     struct group_entry header;
-    uint8_t *body;
+    uint8_t body[ENTRY_BODY_BYTES_MAX];
 };
 
 static struct seal_keys keys;
@@ -29,37 +30,9 @@ static struct side sides[2];
 static unsigned host;
 static struct entry entries[ENTRIES_MAX];
 static uint32_t submitted, committed;
-static uint32_t room_left;
-static uint8_t elf[3 * 4096];
+static uint32_t room_left, pages_written;
+static uint8_t elf[SMALL_WORLD_ELF_BYTES];
 static bool releasing;            /* a commit is being told: the only time at which something may leave */
-
-void machine_registers_init(uint8_t registers[1024], uint64_t entry, uint64_t stack)
-{
-    memset(registers, 0, 1024);
-    memcpy(registers, &entry, sizeof entry);
-    memcpy(registers + 8, &stack, sizeof stack);
-}
-
-/* One read-only, executable segment and one writable. */
-static void make_elf(void)
-{
-    struct {
-        uint8_t identification[16];
-        uint16_t type, machine;
-        uint32_t version;
-        uint64_t entry, program_offset, section_offset;
-        uint32_t flags;
-        uint16_t header_bytes, program_bytes, program_count, section_bytes, section_count, names;
-    } header = {.identification = "\177ELF\2\1\1", .type = 2, .machine = 62, .version = 1, .entry = ABI_IMAGE_BASE, .program_offset = 64,
-                .program_bytes = 56, .program_count = 2};
-    struct {
-        uint32_t type, flags;
-        uint64_t offset, address, physical, file_bytes, memory_bytes, alignment;
-    } programs[2] = {{1, 5, 4096, ABI_IMAGE_BASE, 0, 4096, 4096, 4096}, {1, 6, 8192, ABI_IMAGE_BASE + 4096, 0, 4096, 65536, 4096}};
-    memset(elf, 0x5a, sizeof elf);
-    memcpy(elf, &header, sizeof header);
-    memcpy(elf + 64, programs, sizeof programs);
-}
 
 /* -- the node around the world -- */
 
@@ -73,8 +46,6 @@ static enum status submit(void *context, const struct group_entry *header, const
     CHECK(header->bytes <= ENTRY_BODY_BYTES_MAX);
     struct entry *entry = &entries[submitted++];
     entry->header = *header;
-    entry->body = malloc(header->bytes);
-    CHECK(entry->body != NULL);
     memcpy(entry->body, body, header->bytes);
     return STATUS_OK;
 }
@@ -139,26 +110,6 @@ static void boot(unsigned number)
     CHECK(world_create(&side->world, &config) == STATUS_OK);
 }
 
-static void prepare(void)
-{
-    if (sides[0].world == NULL) {
-        const uint8_t key[32] = {1}, cluster[16] = {2};
-        make_elf();
-        fuzz_machine_init(&sides[0].machine, PAGES, 0);
-        fuzz_machine_init(&sides[1].machine, PAGES, 0);
-        CHECK(crypto_init(&sides[0].machine.fake.machine) == STATUS_OK);
-        seal_keys_derive(&keys, key, cluster);
-    } else {
-        fuzz_machine_reset(&sides[0].machine);
-        fuzz_machine_reset(&sides[1].machine);
-    }
-    host = 0;
-    room_left = ENTRIES_MAX;
-    submitted = committed = 0;
-    boot(0);
-    boot(1);
-}
-
 static void apply(struct side *side, const struct entry *entry)
 {
     static size_t assembled;
@@ -214,9 +165,6 @@ static void pass(uint64_t nanoseconds)
 static void take_over(void)
 {
     world_step_down(sides[host].world);
-    for (uint32_t i = committed; i < submitted; i++) {
-        free(entries[i].body);
-    }
     submitted = committed;
     struct world_facts here, there;
     world_facts(sides[host].world, &here);
@@ -225,6 +173,41 @@ static void take_over(void)
     CHECK(image_digest(world_image(sides[host].world)) == image_digest(world_image(sides[1 - host].world)));
     host = 1 - host;
     world_host(sides[host].world);
+}
+
+static void be_born(void)
+{
+    room_left = ENTRIES_MAX;
+    world_host(sides[0].world);
+    pass(0);
+    commit(1);
+    CHECK(committed > 0);
+    CHECK(committed == submitted);
+}
+
+static void prepare(void)
+{
+    static uint32_t kept;
+    if (sides[0].world == NULL) {
+        const uint8_t key[32] = {1}, cluster[16] = {2};
+        small_world_make_elf(elf);
+        fuzz_machine_init(&sides[0].machine, PAGES, 0);
+        fuzz_machine_init(&sides[1].machine, PAGES, 0);
+        CHECK(crypto_init(&sides[0].machine.fake.machine) == STATUS_OK);
+        seal_keys_derive(&keys, key, cluster);
+        boot(0);
+        boot(1);
+        be_born();
+        kept = committed;
+        fuzz_machine_keep(&sides[0].machine);
+        fuzz_machine_keep(&sides[1].machine);
+    }
+    fuzz_machine_reset(&sides[0].machine);
+    fuzz_machine_reset(&sides[1].machine);
+    host = 0;
+    room_left = ENTRIES_MAX;
+    submitted = committed = kept;
+    pages_written = 0;
 }
 
 /* -- the world -- */
@@ -312,7 +295,8 @@ static void write_many(struct fuzz_input *input)
 {
     uint32_t first = fuzz_short(input) % PAGES, count = fuzz_byte(input) * 8u;
     uint8_t value = fuzz_byte(input);
-    for (uint32_t page = first; page < first + count && page < PAGES; page++) {
+    for (uint32_t page = first; page < first + count && page < PAGES && pages_written < PAGES_WRITTEN_MAX; page++) {
+        pages_written++;
         poke(ABI_WORLD_BASE + page * 4096ull + value, &value, 1);
     }
 }
@@ -381,9 +365,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     struct fuzz_input input = {data, bytes};
     prepare();
-    world_host(sides[0].world);
-    pass(0);
-    commit(1);
     for (unsigned i = 0; i < STEPS_MAX && input.left > 0; i++) {
         step(&input);
     }
@@ -392,8 +373,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     commit(10);
     world_check(sides[0].world);
     world_check(sides[1].world);
-    for (uint32_t i = 0; i < submitted; i++) {
-        free(entries[i].body);
-    }
     return 0;
 }

@@ -92,3 +92,9 @@ seed("world", "calls", [4, 4, 1, 6, 20], [4, 6, 0x11, 6, 0, 5], [4, 1, 0, 255] +
 seed("world", "takeover", [11, 0, 1, 9, 5], [2, 2, 0, 0, 0], [8], [2, 1, 0, 0], [0], [8], [0x31])
 seed("world", "rings", [3, 1, 200], [0x11], [3, 2, 200], [6, 8], [3, 4, 255])
 seed("world", "full", [10], [11, 0, 1, 200, 1], [11, 0, 2, 200, 1], [0x71], [0xfa], [0xf0])
+
+program = 64 + 56  # the second program header
+seed("world_elf", "whole", [0])
+seed("world_elf", "huge", [1, program + 40, 8, 255], struct.pack("<Q", 1 << 62))
+seed("world_elf", "at_the_end", [1, program + 16, 8, 255], struct.pack("<Q", 0x10000000 + (16 << 20) - 4096), [0, 0])
+seed("world_elf", "cut", [0], struct.pack("<H", 5000))

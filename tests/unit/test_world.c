@@ -13,6 +13,7 @@
 #include "replicate/node.h"
 #include "replicate/world.h"
 #include "tests/unit/support/fake_machine.h"
+#include "tests/unit/support/small_world.h"
 
 enum { MEMORY_MIB = 32, PAGES = MEMORY_MIB * 256, LOG_MAX = 4096 };
 
@@ -41,36 +42,7 @@ struct fixture {
 
 static struct fixture *current;
 
-void machine_registers_init(uint8_t registers[1024], uint64_t entry, uint64_t stack)
-{
-    memset(registers, 0, 1024);
-    memcpy(registers, &entry, 8);
-    memcpy(registers + 8, &stack, 8);
-}
-
-/* -- an ELF with one read-only, executable segment and one writable -- */
-
-static uint8_t elf[3 * 4096];
-
-static void make_elf(void)
-{
-    struct {
-        uint8_t identification[16];
-        uint16_t type, machine;
-        uint32_t version;
-        uint64_t entry, program_offset, section_offset;
-        uint32_t flags;
-        uint16_t header_bytes, program_bytes, program_count, section_bytes, section_count, names;
-    } header = {.identification = "\177ELF\2\1\1", .type = 2, .machine = 62, .version = 1, .entry = ABI_IMAGE_BASE, .program_offset = 64,
-                .program_bytes = 56, .program_count = 2};
-    struct {
-        uint32_t type, flags;
-        uint64_t offset, address, physical, file_bytes, memory_bytes, alignment;
-    } programs[2] = {{1, 5, 4096, ABI_IMAGE_BASE, 0, 4096, 4096, 4096}, {1, 6, 8192, ABI_IMAGE_BASE + 4096, 0, 4096, 65536, 4096}};
-    memset(elf, 0x5a, sizeof elf);
-    memcpy(elf, &header, sizeof header);
-    memcpy(elf + 64, programs, sizeof programs);
-}
+static uint8_t elf[SMALL_WORLD_ELF_BYTES];
 
 /* -- the fixture -- */
 
@@ -156,7 +128,7 @@ static int setup(void **state)
     const uint8_t key[32] = {1}, cluster[16] = {2};
     current = fixture;
     fixture->log_room = LOG_MAX;
-    make_elf();
+    small_world_make_elf(elf);
     seal_keys_derive(&fixture->keys, key, cluster);
     side_create(&fixture->sides[0], &fixture->keys, 1);
     assert_int_equal(crypto_init(&fixture->sides[0].fake.machine), STATUS_OK);

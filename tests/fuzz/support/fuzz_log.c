@@ -44,8 +44,9 @@ static uint64_t write_record(struct fuzz_input *input, uint8_t *at, uint64_t lef
     return bytes;
 }
 
-static void write_batch(struct fuzz_input *input, uint8_t *region, uint64_t region_bytes, uint64_t raft_id)
+static void write_batch(struct fuzz_input *input, struct fuzz_machine *machine, uint64_t offset, uint64_t region_bytes, uint64_t raft_id)
 {
+    static _Alignas(8) uint8_t buffer[LOG_BATCH_BYTES_MAX];
     uint64_t block = fuzz_byte(input) % BLOCKS_USED;
     block = block == BLOCKS_USED - 1 ? region_bytes / LOG_BLOCK - 1 : block;
     uint8_t flags = fuzz_byte(input);
@@ -57,7 +58,7 @@ static void write_batch(struct fuzz_input *input, uint8_t *region, uint64_t regi
     batch.before = fuzz_number(input);
     uint64_t left = region_bytes - block * LOG_BLOCK;
     left = left < LOG_BATCH_BYTES_MAX ? left : LOG_BATCH_BYTES_MAX;
-    uint8_t *at = region + block * LOG_BLOCK;
+    uint8_t *at = buffer;
     uint64_t used = sizeof batch, term = 1 + (flags >> 6);
     for (uint32_t i = 0; i < batch.records; i++) {
         uint64_t bytes = write_record(input, at + used, left - used, batch.before + 1 + i, term);
@@ -77,7 +78,7 @@ static void write_batch(struct fuzz_input *input, uint8_t *region, uint64_t regi
         uint64_t where = fuzz_short(input) % used;
         at[where] = fuzz_byte(input);
         memcpy(&batch, at, sizeof batch);
-        batch.used = batch.used < left ? batch.used : (uint32_t)used;
+        batch.used = batch.used <= log_round_up(used, LOG_BLOCK) ? batch.used : (uint32_t)used;
         memcpy(at, &batch, sizeof batch);
     }
     struct log_batch *in_place = (struct log_batch *)(void *)at;
@@ -86,11 +87,13 @@ static void write_batch(struct fuzz_input *input, uint8_t *region, uint64_t regi
     if ((after & DAMAGE) != 0) {
         at[fuzz_short(input) % used] ^= 1;
     }
+    uint64_t bytes = log_round_up(used, LOG_BLOCK);
+    memcpy(fuzz_machine_disk(machine, offset + block * LOG_BLOCK, bytes), at, bytes);
 }
 
 void fuzz_log_write(struct fuzz_input *input, struct fuzz_machine *machine, uint64_t offset, uint64_t region_bytes, uint64_t raft_id)
 {
     for (unsigned left = fuzz_byte(input) % (BATCHES_MAX + 1); left > 0 && input->left > 0; left--) {
-        write_batch(input, fuzz_machine_disk(machine, offset), region_bytes, raft_id);
+        write_batch(input, machine, offset, region_bytes, raft_id);
     }
 }

@@ -265,7 +265,7 @@ void fake_disk_flip(struct fake_machine *fake, uint64_t offset, unsigned bit)
     fake->disk.durable[offset] ^= (uint8_t)(1u << bit);
 }
 
-static void disk_forget_unflushed(struct fake_machine *fake)
+void fake_disk_forget_unflushed(struct fake_machine *fake)
 {
     struct fake_disk *disk = &fake->disk;
     for (struct fake_write *write = disk->unflushed; write != NULL; write = write->next) {
@@ -468,7 +468,7 @@ static void release_memory(struct fake_machine *fake)
 
 void fake_machine_power_cut(struct fake_machine *fake)
 {
-    disk_forget_unflushed(fake);
+    fake_disk_forget_unflushed(fake);
     release_memory(fake);
     fake->disk.dead_after = UINT64_MAX;
     fake->disk.completions = 0;
@@ -476,7 +476,7 @@ void fake_machine_power_cut(struct fake_machine *fake)
 
 void fake_machine_destroy(struct fake_machine *fake)
 {
-    disk_forget_unflushed(fake);
+    fake_disk_forget_unflushed(fake);
     release_memory(fake);
     free(fake->frames);
     free(fake->rights);

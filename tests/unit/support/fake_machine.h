@@ -75,6 +75,8 @@ void fake_machine_power_cut(struct fake_machine *fake);
 bool fake_disk_complete(struct fake_machine *fake, bool any_order);
 /* Complete everything that is queued, and what that submits. */
 void fake_disk_drain(struct fake_machine *fake);
+/* Requests under way are forgotten; of the writes that no flush covers each sector survives or not. */
+void fake_disk_forget_unflushed(struct fake_machine *fake);
 /* The `n`th call of a kind from now on fails, and no other; 0: none. */
 void fake_machine_fail_once(struct fake_machine *fake, enum fake_call call, uint64_t n);
 /* Was it reached? */
