@@ -11,8 +11,9 @@
  *   flushed   the highest sequence known durable when this one was written: what it names, and all before it down to `live`, must be there.
  *   previous  sequence of the batch before it, 0 for the first: after a torn tail was cut, sequences go on above all that were seen.
  *   live      batches below it are needed no more (a durable checkpoint covers them, or the log was restarted).
- *   before    the last index in the log before this batch's records: if the checkpoint is not below it, nothing earlier is needed.
- * A record whose index is not above the last replaces that entry and drops all behind it (truncation). A batch without records is a marker: written
+ *   before    the last index in the log before this batch's records, which follow it one by one: if the checkpoint is not below it, nothing earlier is
+ *             needed; what earlier batches hold behind it has been dropped (truncation).
+ * A batch without records is a marker: written
  * when the log goes quiet, so that the last entry is covered by a `flushed`, and so that a log that was restarted says which checkpoint it needs. */
 #ifndef EIDOLON_CONSENSUS_LOG_H
 #define EIDOLON_CONSENSUS_LOG_H
