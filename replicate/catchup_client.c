@@ -274,6 +274,10 @@ static void finish_pull(struct catchup *catchup)
     struct pull *pull = &catchup->pull;
     struct group_facts facts;
     group_facts(catchup->config.group, &facts);
+    if (facts.disk_failed) {
+        end_pull(catchup, CATCHUP_FAILED); /* the group takes nothing any more; the next boot begins from the checkpoint */
+        return;
+    }
     if (facts.applied_index >= pull->snapshot.last_index) {
         group_checkpoint_done(catchup->config.group, pull->snapshot.last_index, pull->snapshot.last_term);
         end_pull(catchup, CATCHUP_STALE);

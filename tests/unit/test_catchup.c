@@ -590,6 +590,17 @@ static void test_catchup_log_that_passes_while_pulling_only_moves_the_checkpoint
     assert_int_equal(follower->group.checkpoint_done, 101);
 }
 
+static void test_catchup_of_a_group_whose_disk_failed_ends_and_is_not_due(void **state)
+{
+    (void)state;
+    follower->group.install_status = STATUS_REFUSED;
+    follower->group.facts.disk_failed = true;
+    catchup_send_snapshot(leader->catchup, raft_id_of(FOLLOWER));
+    assert_true(run(5000) < 5000);
+    assert_int_equal(follower->installed_calls, 0);
+    assert_int_equal(catchup_deadline_ns(follower->catchup), UINT64_MAX);
+}
+
 static void test_catchup_manifest_of_an_old_term_is_not_taken(void **state)
 {
     (void)state;
@@ -824,6 +835,7 @@ int main(void)
         TEST(test_catchup_yielded_pin_lets_the_next_manifest_continue),
         TEST(test_catchup_that_the_log_overtook_installs_nothing),
         TEST(test_catchup_log_that_passes_while_pulling_only_moves_the_checkpoint),
+        TEST(test_catchup_of_a_group_whose_disk_failed_ends_and_is_not_due),
         TEST(test_catchup_manifest_of_an_old_term_is_not_taken),
         TEST(test_catchup_waits_for_a_checkpoint_under_way),
         TEST(test_catchup_page_that_the_disk_lost_comes_from_memory),
