@@ -33,6 +33,7 @@
 #define ABI_IMAGE_BASE (ABI_WORLD_BASE + 0x200000)         /* where the world's ELF is linked */
 
 #define ABI_FRAME_SLOTS 256u                               /* a power of two */
+#define ABI_FRAME_SLOTS_LOW 64u                            /* of free transmit slots: ABI_CALL_WAIT */
 #define ABI_FRAME_SLOT_BYTES 2048u                         /* u32 length, then the frame */
 #define ABI_FRAME_BYTES_MAX 1514u                          /* Ethernet without checksum */
 #define ABI_CONSOLE_BYTES 16384u                           /* a power of two */
@@ -86,7 +87,8 @@ struct abi_frame_slot {
 
 enum abi_call {
     /* Wait until a frame is in the receive ring (produced != receive_consumed), the resumed count differs from `resumed`, or the
-     * world's clock reaches the deadline. rdi: deadline, world clock in ns (UINT64_MAX: none); rsi: resumed count last seen.
+     * world's clock reaches the deadline, or the free slots of the transmit ring, as transmit_released tells them, become ABI_FRAME_SLOTS_LOW
+     * or more after they were fewer. rdi: deadline, world clock in ns (UINT64_MAX: none); rsi: resumed count last seen.
      * Returns 0. Returns at once when one already holds. */
     ABI_CALL_WAIT = 1,
     /* Returns the world's monotonic clock in ns, from 1 at birth. */

@@ -49,7 +49,6 @@
 #define NETWORK_CONNECTIONS_KEPT 32   /* of all connections, for the world's own port */
 #define NETWORK_BUFFERS_KEPT 96        /* received frames with data for programs find no buffer when only so many are left */
 #define NETWORK_MEMORY_RETRY_MS 20    /* without memory for output: try again after so long */
-#define NETWORK_FULL_RETRY_MS 2       /* the release count does not wake the world: look again after so long */
 
 static_assert((SESSION_REPLAY_BYTES & (SESSION_REPLAY_BYTES - 1)) == 0, "positions wrap by masking");
 static_assert(THREAD_STACK_MARGIN_BYTES * 4 <= THREAD_PYTHON_STACK_BYTES, "the margin leaves room to run");

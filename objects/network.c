@@ -279,9 +279,10 @@ static void take_frames(void)
 }
 
 /* The ring had no room for something; now it has: let every connection send on. */
+/* The kernel ends a wait when there is so much room again. */
 static void unblock_transmit(void)
 {
-    if (!transmit_blocked || transmit_room() < ABI_FRAME_SLOTS / 4)
+    if (!transmit_blocked || transmit_room() < ABI_FRAME_SLOTS_LOW)
         return;
     transmit_blocked = false;
     for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next)
@@ -436,7 +437,5 @@ uint64_t network_poll(uint64_t now_ns)
     uint64_t due_ns = tcp_due_ns != 0 ? tcp_due_ns : ABI_NEVER;
     if (arp_ticks_wanted > 0 && arp_last_ns + ARP_TICK_NS < due_ns)
         due_ns = arp_last_ns + ARP_TICK_NS;
-    if (transmit_blocked && now_ns + NETWORK_FULL_RETRY_MS * NS_PER_MS < due_ns)
-        due_ns = now_ns + NETWORK_FULL_RETRY_MS * NS_PER_MS;
     return due_ns;
 }

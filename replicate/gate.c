@@ -177,6 +177,12 @@ void gate_discard(struct gate *gate)
     gate->mark_count = 0;
 }
 
+bool gate_transmit_short(const struct gate *gate, const struct image *image, uint32_t seen)
+{
+    struct abi_ring_state state;
+    return read_produced(gate, image, &state) == STATUS_OK && state.transmit_produced - seen > ABI_FRAME_SLOTS - ABI_FRAME_SLOTS_LOW;
+}
+
 uint32_t gate_transmit_released(const struct gate *gate)
 {
     return gate->transmit_released;

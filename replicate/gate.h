@@ -42,6 +42,9 @@ void gate_release_epoch(struct gate *gate, uint64_t epoch);
 /* This node is no longer host: everything that waits is dropped (the next host finds it in its image). */
 void gate_discard(struct gate *gate);
 
+/* Has a world that knows of `seen` released frames fewer than ABI_FRAME_SLOTS_LOW free slots? */
+bool gate_transmit_short(const struct gate *gate, const struct image *image, uint32_t seen);
+
 /* Released so far, modulo 2^32: what is to be written into the world's ABI page. */
 uint32_t gate_transmit_released(const struct gate *gate);
 uint32_t gate_console_released(const struct gate *gate);

@@ -50,10 +50,12 @@ void world_write_progress(struct world *world)
     if (progress[0] == world->progress_written && progress[1] == world->console_progress_written) {
         return;
     }
+    bool was_short = gate_transmit_short(world->gate, world->image, world->progress_written);
     static_assert(offsetof(struct abi_info, console_released) == offsetof(struct abi_info, transmit_released) + 4, "written together");
     if (world_write(world, ABI_INFO_ADDRESS + offsetof(struct abi_info, transmit_released), progress, sizeof progress) == STATUS_OK) {
         world->progress_written = progress[0];
         world->console_progress_written = progress[1];
+        world->wake |= was_short && !gate_transmit_short(world->gate, world->image, progress[0]);
     }
 }
 
@@ -322,9 +324,9 @@ void world_epoch_committed(struct world *world, uint64_t epoch)
     if (world->record.wait_epoch != 0 && world->record.wait_epoch <= epoch) {
         world->wake = true;
     }
-    /* A world that filled half its ring may wait for slots with nothing else to wake it. */
-    if (gate_transmit_released(world->gate) - world->progress_written >= ABI_FRAME_SLOTS / 2 && world->record.life == WORLD_LIFE_RUNNING) {
+    /* A world that filled its ring may wait for slots with nothing else to wake it. */
+    if (world->record.life == WORLD_LIFE_RUNNING && gate_transmit_short(world->gate, world->image, world->progress_written) &&
+        !gate_transmit_short(world->gate, world->image, gate_transmit_released(world->gate))) {
         world_write_progress(world);
-        world->wake = true;
     }
 }

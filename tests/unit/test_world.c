@@ -276,6 +276,34 @@ static void test_world_output_waits_for_the_commit_of_its_epoch(void **state)
     assert_int_equal(fixture->last_frame_byte, 9);
 }
 
+/* BOUND, and nothing polls: a full ring is waited for, and the wait ends by itself. */
+static void test_world_that_filled_its_ring_is_woken_when_a_quarter_is_free(void **state)
+{
+    struct fixture *fixture = *state;
+    struct side *host = &fixture->sides[0], *standby = &fixture->sides[1];
+    const uint32_t ends[] = {ABI_FRAME_SLOTS_LOW - 1, ABI_FRAME_SLOTS_LOW, ABI_FRAME_SLOTS}; /* of three epochs */
+    struct abi_info info;
+    born(fixture);
+    for (uint32_t count = 0, i = 0; i < 3; i++) {
+        for (; count < ends[i]; count++) {
+            produce_frame(host, count, 1);
+        }
+        pass(fixture, 10);
+        settle(host);
+    }
+    while (wait_call(host, UINT64_MAX)) {
+    }
+    commit(fixture, host, standby, 1);
+    assert_int_equal(fixture->frames_sent, ends[0]);
+    assert_false(world_runnable(host->world));
+    commit(fixture, host, standby, 1);
+    assert_int_equal(fixture->frames_sent, ends[1]);
+    assert_true(world_runnable(host->world));
+    assert_true(wait_call(host, UINT64_MAX));
+    assert_int_equal(image_read(world_image(host->world), ABI_INFO_ADDRESS - ABI_WORLD_BASE, &info, sizeof info), STATUS_OK);
+    assert_int_equal(info.transmit_released, ends[1]);
+}
+
 static void test_world_takeover_sends_again_what_its_image_does_not_call_released(void **state)
 {
     struct fixture *fixture = *state;
@@ -738,6 +766,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_world_birth_reaches_the_standby_with_the_same_digest),
         TEST(test_world_output_waits_for_the_commit_of_its_epoch),
+        TEST(test_world_that_filled_its_ring_is_woken_when_a_quarter_is_free),
         TEST(test_world_takeover_sends_again_what_its_image_does_not_call_released),
         TEST(test_world_idle_closes_no_epoch),
         TEST(test_world_that_waits_with_dirty_pages_closes_the_epoch_after_the_age),

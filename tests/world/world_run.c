@@ -63,6 +63,7 @@ static struct {
     uint64_t born_ns;
     uint32_t transmit_taken;              /* frames handed on, or kept back */
     int holding;
+    int transmit_has_room; /* again, after the world saw less than ABI_FRAME_SLOTS_LOW */
     int watching;
     uint8_t *written;                     /* a byte for each page */
     uint64_t waits, wakes, frames_in, frames_out, pages_written, console_bytes;
@@ -117,6 +118,8 @@ static void frames_from_world(void)
     const struct abi_frame_slot *slots = (const struct abi_frame_slot *)ABI_TRANSMIT_ADDRESS;
     if (run.holding)
         return;
+    uint32_t used = ring_state()->transmit_produced - run.info->transmit_released;
+    run.transmit_has_room |= used > ABI_FRAME_SLOTS - ABI_FRAME_SLOTS_LOW;
     while (run.transmit_taken != ring_state()->transmit_produced) {
         const struct abi_frame_slot *slot = &slots[run.transmit_taken++ % ABI_FRAME_SLOTS];
         run.frames_out++;
@@ -326,7 +329,8 @@ static int64_t call_wait(uint64_t deadline_ns, uint64_t resumed, uint64_t commit
     for (;;) {
         uint64_t now_ns = world_clock();
         if (run.receive_info->produced != ring_state()->receive_consumed || run.info->resumed != resumed || now_ns >= deadline_ns
-            || (commit != 0 && commit <= run.epoch_committed)) {
+            || (commit != 0 && commit <= run.epoch_committed) || run.transmit_has_room) {
+            run.transmit_has_room = 0;
             run.wakes++;
             return 0;
         }
