@@ -19,12 +19,6 @@ struct fuzz_reserved {
     int file;           /* of a large one; -1 */
 };
 
-struct fuzz_page {
-    bool present;
-    enum page_rights rights;
-    uint8_t content[PAGE];
-};
-
 static size_t whole_pages(size_t bytes)
 {
     return (bytes + PAGE - 1) / PAGE * PAGE;
@@ -131,14 +125,16 @@ static void page_remove(void *context, uint32_t page)
 static void keep_pages(struct fuzz_machine *machine)
 {
     const struct fake_machine *fake = &machine->fake;
-    machine->kept_pages = calloc(fake->machine.pages_max, sizeof *machine->kept_pages);
-    CHECK(machine->kept_pages != NULL);
+    machine->kept_frames = calloc(fake->machine.pages_max, sizeof *machine->kept_frames);
+    machine->kept_rights = calloc(fake->machine.pages_max, sizeof *machine->kept_rights);
+    CHECK(machine->kept_frames != NULL);
+    CHECK(machine->kept_rights != NULL);
     for (uint32_t page = 0; page < fake->machine.pages_max; page++) {
-        struct fuzz_page *kept = &machine->kept_pages[page];
-        kept->present = fake->frames[page] != NULL;
-        if (kept->present) {
-            kept->rights = fake->rights[page];
-            memcpy(kept->content, fake->frames[page], PAGE);
+        machine->kept_rights[page] = fake->rights[page];
+        if (fake->frames[page] != NULL) {
+            machine->kept_frames[page] = malloc(PAGE);
+            CHECK(machine->kept_frames[page] != NULL);
+            memcpy(machine->kept_frames[page], fake->frames[page], PAGE);
         }
     }
 }
@@ -147,19 +143,20 @@ static void bring_back_pages(struct fuzz_machine *machine)
 {
     struct fake_machine *fake = &machine->fake;
     for (uint32_t page = 0; page < fake->machine.pages_max; page++) {
-        const struct fuzz_page *kept = &machine->kept_pages[page];
-        if (!kept->present) {
-            if (fake->frames[page] != NULL) {
-                page_remove(machine, page);
-            }
+        const uint8_t *kept = machine->kept_frames[page];
+        if (kept == NULL && fake->frames[page] == NULL) {
+            continue;
+        }
+        if (kept == NULL) {
+            page_remove(machine, page);
             continue;
         }
         if (fake->frames[page] == NULL) {
             enum status added = page_add(machine, page);
             CHECK(added == STATUS_OK);
         }
-        fake->rights[page] = kept->rights;
-        memcpy(fake->frames[page], kept->content, PAGE);
+        fake->rights[page] = machine->kept_rights[page];
+        memcpy(fake->frames[page], kept, PAGE);
     }
 }
 
@@ -303,7 +300,7 @@ void fuzz_machine_init(struct fuzz_machine *machine, uint32_t pages_max, uint64_
 
 void fuzz_machine_keep(struct fuzz_machine *machine)
 {
-    CHECK(machine->kept_pages == NULL);
+    CHECK(machine->kept_frames == NULL);
     CHECK(machine->fake.disk.unflushed == NULL);
     CHECK(machine->fake.disk.queue == NULL);
     machine->kept = machine->fake;
@@ -317,7 +314,7 @@ void fuzz_machine_keep(struct fuzz_machine *machine)
 
 void fuzz_machine_reset(struct fuzz_machine *machine)
 {
-    CHECK(machine->kept_pages != NULL);
+    CHECK(machine->kept_frames != NULL);
     fuzz_machine_reset_disk(machine);
     for (unsigned i = 0; i < machine->reserved_count; i++) {
         if (machine->reserved[i].bytes != machine->scratch_bytes) {

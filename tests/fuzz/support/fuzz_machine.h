@@ -7,7 +7,6 @@
 #include "tests/unit/support/fake_machine.h"
 
 struct fuzz_reserved;
-struct fuzz_page;
 
 enum { FUZZ_RESERVED_MAX = 256 };
 
@@ -25,7 +24,8 @@ struct fuzz_machine {
     /* What a reset brings back. */
     struct fake_machine kept;
     unsigned kept_reserved;
-    struct fuzz_page *kept_pages;
+    uint8_t **kept_frames;              /* of each page; NULL: it was absent */
+    enum page_rights *kept_rights;
     uint8_t **kept_blocks;              /* of `touched`, the first kept_touched */
     uint32_t kept_touched;
     size_t scratch_bytes;
