@@ -235,7 +235,7 @@ $(eval $(call archive_rule,$(build)/fuzz/libsupport.a,$(call objects_of,fuzz,$(f
 # tests/fuzz/support/remembered_curves.c; and no_compares.c, for targets that build a node's part.
 fuzz_wraps := crypto_scalarmult crypto_scalarmult_base crypto_sign_ed25519_detached crypto_sign_ed25519_verify_detached
 fuzz_node_wraps := $(foreach bytes,1 2 4 8,__sanitizer_cov_trace_cmp$(bytes) __sanitizer_cov_trace_const_cmp$(bytes))
-$(patsubst %,$(build)/fuzz/tests/fuzz/fuzz_%,catchup group log management peers store vote world world_elf): fuzz_wraps += $(fuzz_node_wraps)
+$(patsubst %,$(build)/fuzz/tests/fuzz/fuzz_%,catchup group log management node peers store vote world world_elf): fuzz_wraps += $(fuzz_node_wraps)
 
 $(fuzz_programs): $(build)/fuzz/%: $(build)/fuzz/%.c.o $(fuzz_libraries)
 	$(call say,LD,'$@')

@@ -98,3 +98,8 @@ seed("world_elf", "whole", [0])
 seed("world_elf", "huge", [1, program + 40, 8, 255], struct.pack("<Q", 1 << 62))
 seed("world_elf", "at_the_end", [1, program + 16, 8, 255], struct.pack("<Q", 0x10000000 + (16 << 20) - 4096), [0, 0])
 seed("world_elf", "cut", [0], struct.pack("<H", 5000))
+
+seed("node", "whole", [0] * 8)
+seed("node", "changed", [0, 1, 0, 4, 9, 0], [0])
+seed("node", "made", [0, 2, 7, 0, 1, 40], bytes(40), [0xf0])
+seed("node", "messages", [3, 0x20], bytes(40), [1, 3, 0x12], bytes(40), [0], [3, 1], bytes(40), [1])

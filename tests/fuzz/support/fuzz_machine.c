@@ -9,7 +9,7 @@
 
 #include "include/check.h"
 
-enum { PAGE = 4096, LARGE_BYTES = 256 << 10 };
+enum { PAGE = 4096, LARGE_BYTES = 32 << 10 };
 
 /* Small pieces are copied back; large ones are private views of a file, which forget at a word what was written. */
 struct fuzz_reserved {
