@@ -6,7 +6,7 @@
 #   make bench     figures and their ratios to probes (QUICK=1: small samples; LONG=1: large images too); make bench-compare
 #   make           build everything that the sources present allow
 #   make fuzz      each decoder fuzzed for MINUTES=1; FUZZ=NAME: one of them
-#   make test-long | model   longer proofs: every write prefix of a disk, 50 cuts of power; a model checked exhaustively
+#   make test-long | model   longer proofs: every write prefix and every sector of a disk, 50 cuts of power; a model checked exhaustively
 #   make test-unit | test-fuzz | test-sim | test-qemu | test-raft-hunks | sim-mutants | lint | clean | distclean | help
 #
 # V=1 shows each command. Everything made stands under build/. A folder's sources are found by wildcard.
@@ -299,8 +299,10 @@ test-qemu: $(products)
 
 # What takes minutes and more of its kind than `test` has.
 write_prefixes := $(build)/asan/tests/unit/test_write_prefixes
-test-long: $(write_prefixes) $(products)
+every_sector_nodes := $(build)/asan/tests/unit/test_every_sector_nodes
+test-long: $(write_prefixes) $(every_sector_nodes) $(products)
 	@EIDOLON_TEST_IMAGES=$(or $(IMAGES),100000) $(write_prefixes)
+	@EIDOLON_TEST_SECTORS=1 $(every_sector_nodes)
 	@EIDOLON_POWER_CUTS=$(or $(CUTS),50) tests/qemu/run PowerCut
 
 # DIR is the cluster's folder; without a terminal there is nobody to attach, so the demonstration runs.
