@@ -29,10 +29,6 @@ static void begin_checkpoint(struct node *node)
         catchup_yield_pin(node->catchup);
         node_log(node, LOG_WARNING, "the page store is full: a checkpoint that was kept for a peer is given up");
     }
-    if (status == STATUS_IO_ERROR) {
-        node_stand_aside(node, STORE_DISK_FAILED, "a superblock could not be written: no checkpoint can be made any more");
-        return;
-    }
     if (status != STATUS_OK && status != STATUS_BUSY) {
         node->checkpoint_retry_ns = node_now_ns(node) + (uint64_t)NODE_CHECKPOINT_RETRY_MS * 1000000u;
     }
@@ -57,7 +53,9 @@ static void step_checkpoint(struct node *node)
 
 void node_checkpoint_tick(struct node *node)
 {
-    if (store_checkpointing(node->store)) {
+    if (store_failed(node->store)) {
+        node_stand_aside(node, STORE_DISK_FAILED, "a superblock could not be written: no checkpoint can be made or taken any more");
+    } else if (store_checkpointing(node->store)) {
         step_checkpoint(node);
     } else if (node->checkpoint_wanted && !node->filling && !catchup_receiving(node->catchup) && node_now_ns(node) >= node->checkpoint_retry_ns) {
         begin_checkpoint(node);

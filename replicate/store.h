@@ -117,6 +117,8 @@ MUST_CHECK enum status store_install_step(struct store *store);
 /* Give it up, unless its superblock is on its way already: then step on. */
 void store_install_abort(struct store *store);
 
+/* The disk failed while a superblock was written: nothing more is written until the next boot. */
+bool store_failed(const struct store *store);
 /* Could store_checkpoint_step or store_install_step, whichever is under way, do something now? */
 bool store_poked(const struct store *store);
 /* When it could: machine time in ns, in the past if now; UINT64_MAX: nothing is under way, or it waits for the disk or the peer. */

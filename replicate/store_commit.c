@@ -149,3 +149,8 @@ enum status commit_step(struct store *store)
     }
     return STATUS_OK;
 }
+
+bool store_failed(const struct store *store)
+{
+    return store->superblock_uncertain;
+}

@@ -145,6 +145,7 @@ static void keep_line(void *context, enum log_level level, const char *line)
 {
     struct fake_machine *fake = context;
     struct nodes_node *node = (struct nodes_node *)(void *)((char *)fake - offsetof(struct nodes_node, fake));
+    node->errors += level == LOG_ERROR;
     snprintf(node->lines[node->line_count++ % NODES_LINES], sizeof node->lines[0], "%s", line);
     if (getenv("EIDOLON_TEST_LOG") != NULL) {
         printf("  %llu node %u, %d: %s\n", (unsigned long long)(fake->now_ns / MS), node->number, (int)level, line);
@@ -164,10 +165,10 @@ void nodes_power_on(struct nodes_node *node)
     CHECK(node->node == NULL);
     node->restart_asked = false;
     node->restart_in = 0;
-    node->create_failed = NULL;
+    node->create_failed = false;
     if (node_create(&node->node, &node->fake.machine, &node->boot, node->reason) != STATUS_OK) {
         node->node = NULL;
-        node->create_failed = node->reason;
+        node->create_failed = true;
         fake_machine_power_cut(&node->fake);
         return;
     }
@@ -346,6 +347,19 @@ bool nodes_serving(const struct nodes_node *node)
     }
     group_facts(node->node->group, &facts);
     return facts.started && facts.voter;
+}
+
+bool nodes_needs_care(const struct nodes_node *node)
+{
+    struct group_facts facts;
+    if (node->node == NULL) {
+        return node->create_failed;
+    }
+    if (node->node->disk != STORE_DISK_OK) {
+        return true;
+    }
+    group_facts(node->node->group, &facts);
+    return facts.disk_failed;
 }
 
 bool nodes_whole(const struct nodes *nodes)

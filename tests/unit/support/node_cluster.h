@@ -30,8 +30,8 @@ struct nodes_node {
     bool restart_asked;
     unsigned restarts, restart_in;    /* turns until it boots again */
     char lines[NODES_LINES][400];     /* what it logged last, also in former lives */
-    unsigned line_count;
-    const char *create_failed;        /* node_create said no, in this life */
+    unsigned line_count, errors;      /* errors: lines of LOG_ERROR, in all */
+    bool create_failed;               /* node_create said no, in this life: `reason` */
     char reason[200];
 };
 
@@ -54,6 +54,8 @@ void nodes_turn(struct nodes *nodes);
 bool nodes_run(struct nodes *nodes, unsigned turns, bool (*done)(const struct nodes *nodes));
 /* Takes part, and its image is there? */
 bool nodes_serving(const struct nodes_node *node);
+/* It takes no part, or is off, until somebody starts it again: its disk failed, or its machine had not enough memory. */
+bool nodes_needs_care(const struct nodes_node *node);
 /* All on are voters that serve, with the same image, not older than what was committed; one hosts. */
 bool nodes_whole(const struct nodes *nodes);
 struct nodes_node *nodes_host(struct nodes *nodes); /* NULL: none */
