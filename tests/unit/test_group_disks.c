@@ -168,6 +168,26 @@ static void test_group_log_that_went_bad_makes_the_node_join_anew(void **state)
     cluster_destroy(cluster);
 }
 
+/* There is nobody to join: the incarnation and what is left of the disk stay as they are. */
+static void test_group_of_one_whose_log_goes_bad_stands_aside(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(1, 45);
+    struct cluster_node *node = &cluster->nodes[1];
+    cluster_submit_some(cluster, 20, 3000);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    cluster_power_cut(node);
+    cluster_power_on(node);
+    assert_int_equal(node->start_status, STATUS_OK);
+    for (uint64_t block = 0; block < 64; block++) { /* after it was recovered, before it is applied */
+        fake_disk_flip(&node->fake, node->superblock.log_offset + block * 4096 + 150, 4);
+    }
+    cluster_run(cluster, 1000);
+    assert_true(cluster_facts(node).disk_failed);
+    assert_int_equal(node->removed_count, 0);
+    cluster_destroy(cluster);
+}
+
 static void test_group_votes_that_are_gone_make_the_node_join_anew(void **state)
 {
     (void)state;
@@ -430,6 +450,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_group_older_copy_of_the_disk_is_refused_and_joins_anew),
         cmocka_unit_test(test_group_log_is_cut_and_a_late_follower_gets_a_snapshot),
         cmocka_unit_test(test_group_log_that_went_bad_makes_the_node_join_anew),
+        cmocka_unit_test(test_group_of_one_whose_log_goes_bad_stands_aside),
         cmocka_unit_test(test_group_votes_that_are_gone_make_the_node_join_anew),
         cmocka_unit_test(test_group_superblock_that_cannot_be_is_invalid),
         cmocka_unit_test(test_group_disk_that_fails_writes_stands_aside),
