@@ -19,8 +19,8 @@ from recording import RecordedCluster, part_of_disk
 from scenario import Scenario
 
 CUTS = int(os.environ.get("EIDOLON_POWER_CUTS", "5"))
-CUTS_OF_ONE_NODE = CUTS * 2 // 5
-CUTS_OF_ALL = CUTS - CUTS_OF_ONE_NODE
+CUTS_OF_A_NODE = CUTS * 2 // 5
+CUTS_OF_ALL = CUTS - CUTS_OF_A_NODE
 CUTS_OF_A_RECORDING = 10
 SEED = os.environ.get("EIDOLON_POWER_CUT_SEED") or str(random.SystemRandom().randrange(1 << 32))
 
@@ -101,34 +101,53 @@ class PowerCut(Scenario):
         subprocess.run(["cp", "-a", "--sparse=always", self.cluster.directory, place], check=True)
         print(f"kept: {place}")
 
-    def cut_one(self, node, number):
-        """Cut the power of `node` while the others run; it must come back as itself."""
+    def fail_power(self, node, number, what):
+        """The power of `node` fails; its disk is what that leaves. Returns the Fate, and what keep_disks needs."""
+        folder, end = self.cluster.cut_power(node)
+        disk = (folder, end, f"{SEED} {self.id()} {number}")
+        fate = self.cluster.rebuild(node, *disk)
+        self.report(f"cut {number} of node {node}, {what}", {node: fate})
+        return fate, disk
+
+    def wait_heard(self, node, said):
+        """Wait until another node has heard from `node` of its new boot."""
+        others = self.cluster.others(node)
+        up = re.compile(rf"peer {node} lane \d: up")
+        wait_until(lambda: any(up.search(self.cluster.log(other)[said[other]:]) for other in others), f"node {node} is heard", pause_s=0)
+
+    def cut_one(self, node, number, again=False):
+        """Cut the power of `node` while the others run, and `again` as soon as it has told another of its boot; it must come back as itself.
+        Returns the fates."""
         cluster = self.cluster
-        lives, said, seed = self.lives(), self.said(), f"{SEED} {self.id()} {number}"
-        role = "host" if cluster.host() == node else "standby"
-        folder, end = cluster.cut_power(node)
-        fate = cluster.rebuild(node, folder, end, seed)
-        self.report(f"cut {number} of node {node}, {role}", {node: fate})
+        lives, said = self.lives(), self.said()
+        fate, disk = self.fail_power(node, number, "host" if cluster.host() == node else "standby")
+        fates = [fate]
         try:
+            if again:
+                heard = self.said()
+                cluster.start_node(node)
+                self.wait_heard(node, heard)
+                fate, disk = self.fail_power(node, number + 1, "just booted")
+                fates.append(fate)
             cluster.start_node(node)
             cluster.wait_ok()
             self.assert_same_lives(lives, said)
         except BaseException:
             cluster.explain()
-            self.keep_disks({node: (folder, end, seed)}, f"cut-{number}")
+            self.keep_disks({node: disk}, f"cut-{number}")
             raise
-        return fate
+        return fates
 
     def test_power_cut_of_a_node_it_returns_as_itself(self):
-        """DURABLE, NO-AMNESIA: the power of the host, of a standby fails while the others go on. The node returns with its votes and its log, no
-        client notices, and all hold the same."""
+        """DURABLE, NO-AMNESIA: the power of the host, of a standby fails while the others go on, and once more while it boots. The node
+        returns with its votes and its log, no client notices, and all hold the same."""
         client = self.begin_load()
         fates = []
-        for number in range(1, CUTS_OF_ONE_NODE + 1):
+        while len(fates) < CUTS_OF_A_NODE:
             client.wait_more(self.random.randrange(20, 200))
             host = self.cluster.wait_host()
-            node = host if number % 2 else self.random.choice(self.cluster.others(host))
-            fates.append(self.cut_one(node, number))
+            node = self.random.choice([host, *self.cluster.others(host)])
+            fates += self.cut_one(node, len(fates) + 1, again=len(fates) + 1 < CUTS_OF_A_NODE)
         client.wait_more(20)
         self.end_load(client)
         print(f"    {len(fates)} cuts of one node, {sum(1 for fate in fates if fate.loose)} of them with loose writes")
