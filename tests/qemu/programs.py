@@ -106,19 +106,19 @@ def scribble():
         time.sleep_ms(5)
 """
 
-# churn() writes over 3 MiB of memory again and again until `churning` is false, 64 KiB in 20 ms, no page like before.
+# churn(PAUSE_MS) writes over 3 MiB of memory again and again until `churning` is false, 64 KiB at a time, no page like before.
 CHURN = """
 import hashlib, time
 noise = memoryview(b"".join(hashlib.sha256(b"%d" % n).digest() for n in range(2176)))
 churned = [bytearray(65536) for _ in range(48)]
 
-def churn():
+def churn(pause_ms):
     turn = 0
     while churning:
         at = turn % 4096
         churned[turn % 48][:] = noise[at:at + 65536]
         turn += 1
-        time.sleep_ms(20)
+        time.sleep_ms(pause_ms)
 """
 
 

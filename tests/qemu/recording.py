@@ -24,6 +24,7 @@ LOG_OFFSET, LOG_BYTES_MIN = 1 << 20, 16 << 20
 
 LOOK_S = 0.02               # for something loose, at most
 PAUSE_S = 0.01              # between two moments, on the average
+HALTS_MAX = 20              # of a node, until one finds something loose
 MOMENTS_MAX = 20000
 
 
@@ -164,12 +165,15 @@ class RecordedCluster(WatchedCluster):
         nobody hears what it did later; and it is asked to end, so that its recording becomes complete."""
         pid = self.pids()[node]
         tail = self.recorder.leave(node)
-        stop = time.monotonic() + LOOK_S
-        while time.monotonic() < stop and not tail.loose:
-            tail.advance(tail.size())
-        os.kill(pid, signal.SIGSTOP)
         try:
-            wait_until(lambda: is_halted(pid), f"all threads of process {pid} are halted", pause_s=0.001)
+            halt(pid)
+            for _ in range(HALTS_MAX - 1):
+                tail.advance(tail.size())
+                if tail.loose:
+                    break
+                os.kill(pid, signal.SIGCONT)
+                time.sleep(random.uniform(0, 2 * PAUSE_S))
+                halt(pid)
             end = tail.size()
             self.isolate(node)
         finally:
@@ -191,6 +195,11 @@ class RecordedCluster(WatchedCluster):
         same = filecmp.cmp(copy, self.disk(node), shallow=False)
         os.unlink(copy)
         return same
+
+
+def halt(pid):
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: is_halted(pid), f"all threads of process {pid} are halted", pause_s=0.001)
 
 
 def is_halted(pid):

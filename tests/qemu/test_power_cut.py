@@ -48,13 +48,13 @@ class PowerCut(Scenario):
         self.cluster.start()
         self.cluster.wait_ok()
 
-    def begin_load(self):
-        """A client that reads numbers, moments of which are kept from here on, and memory that changes."""
+    def begin_load(self, pause_ms):
+        """A client that reads numbers, moments of which are kept from here on, and 64 KiB of memory that change every `pause_ms`."""
         self.connections = self.cluster.evaluate("len(counters)")
         client = CounterClient(self.cluster.address(programs.COUNTER_PORT))
         self.addCleanup(client.close)
         client.wait_more(20)
-        self.cluster.execute("churning = True\n_thread.start_new_thread(churn, ())")
+        self.cluster.execute(f"churning = True\n_thread.start_new_thread(churn, ({pause_ms},))")
         self.cluster.recorder.watch(client)
         return client
 
@@ -141,7 +141,7 @@ class PowerCut(Scenario):
     def test_power_cut_of_a_node_it_returns_as_itself(self):
         """DURABLE, NO-AMNESIA: the power of the host, of a standby fails while the others go on, and once more while it boots. The node
         returns with its votes and its log, no client notices, and all hold the same."""
-        client = self.begin_load()
+        client = self.begin_load(pause_ms=100)
         fates = []
         while len(fates) < CUTS_OF_A_NODE:
             client.wait_more(self.random.randrange(20, 200))
@@ -155,7 +155,7 @@ class PowerCut(Scenario):
     def record_moments(self):
         """Load until every node has made a checkpoint, with a move and a loss of power of the host on the way."""
         cluster = self.cluster
-        client = self.begin_load()
+        client = self.begin_load(pause_ms=50)
         said = self.said()
         cluster.command("move", self.random.choice(cluster.others(cluster.wait_host())))
         client.wait_more(50)
