@@ -331,8 +331,9 @@ static void receive_raw(struct fuzz_input *input)
     static uint8_t header[PEERS_HEADER_BYTES_MAX];
     uint8_t type = (uint8_t)(CATCHUP_MESSAGE_FIRST + fuzz_byte(input) % 9u);
     size_t bytes = fuzz_byte(input) % 4 == 0 ? fuzz_short(input) % sizeof header : fuzz_byte(input);
-    fuzz_copy(input, header, bytes);
-    receive(type, header, bytes, header, fuzz_byte(input) % 8u == 0 ? STORE_BLOCK_BYTES : 0);
+    uint8_t *start = header + sizeof header - bytes; /* what is read behind it is noticed */
+    fuzz_copy(input, start, bytes);
+    receive(type, start, bytes, header, fuzz_byte(input) % 8u == 0 ? STORE_BLOCK_BYTES : 0);
 }
 
 static void step(struct fuzz_input *input)

@@ -189,9 +189,10 @@ static void receive(struct fuzz_input *input)
 {
     uint8_t header[40], body[8] = {0}, flags = fuzz_byte(input);
     static const uint8_t types[] = {NODE_MESSAGE_CONTRADICTION, NODE_MESSAGE_ALONE, NODE_MESSAGE_PROBE, NODE_MESSAGE_PROBE_ANSWER};
-    struct peers_message message = {.type = types[flags % 4], .header = header, .header_bytes = (flags >> 2) % 21u * 2, .body = body};
+    struct peers_message message = {.type = types[flags % 4], .header_bytes = (flags >> 2) % 21u * 2, .body = body};
+    message.header = header + sizeof header - message.header_bytes; /* what is read behind it is noticed */
     message.body_bytes = (flags & 0x80) != 0 ? sizeof body : 0;
-    fuzz_copy(input, header, sizeof header);
+    fuzz_copy(input, header + sizeof header - message.header_bytes, message.header_bytes);
     unsigned peer = (fuzz_byte(input) & 1) != 0 ? 1 : 3;
     enum status status = flags % 4 < 2 ? node_agreement_message(node, peer, &message) : node_probe_message(node, peer, &message);
     CHECK(status == STATUS_OK || status == STATUS_INVALID);
