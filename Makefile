@@ -249,6 +249,7 @@ whole_make = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j
 test:
 	@third-party/setup.sh
 	@$(whole_make) test-unit
+	@$(whole_make) test-fuzz
 	@$(whole_make) test-sim
 	@$(whole_make) test-qemu
 
