@@ -48,6 +48,8 @@ struct group_peer {
     uint64_t life, life_raft_id;    /* of the last hello that was accepted, on either lane */
     bool snapshot_wanted;
     uint64_t removed_told_ns;
+    /* Entries under_way_from..under_way_to - 1, of our term under_way_term, were queued or sent since under_way_ns and nothing was refused; 0, 0: none. */
+    uint64_t under_way_from, under_way_to, under_way_term, under_way_ns;
     uint32_t queue_front, queue_count;
     struct group_outgoing queue[GROUP_QUEUE_MAX];
 };

@@ -65,6 +65,7 @@ void group_peer_up(struct group *group, unsigned node, const struct peers_hello 
     peer->raft_id = hello->raft_id;
     peer->hello = *hello;
     peer->queue_count = 0;
+    peer->under_way_from = peer->under_way_to = 0;
     peer->snapshot_wanted = false;
     peer->removed_told_ns = 0;
     group_address_of(hello->raft_id, peer->address);
@@ -300,6 +301,11 @@ enum status group_message(struct group *group, unsigned node, const struct peers
         status = receive_append(group, message, raw->body, &library);
         break;
     case MESSAGE_APPEND_RESULT:
+        if (message->append_result.rejected == 0) {
+            peer->under_way_ns = group_now_ns(group);
+        } else {
+            peer->under_way_from = peer->under_way_to = 0; /* something did not arrive as it was sent */
+        }
         status = receive_append_result(group, &message->append_result, &library);
         break;
     case MESSAGE_VOTE:

@@ -23,6 +23,7 @@ void group_queues_clear(struct group *group)
 {
     for (unsigned node = 1; node <= MACHINE_PEERS_MAX; node++) {
         group->peers[node].queue_count = 0;
+        group->peers[node].under_way_from = group->peers[node].under_way_to = 0;
         group->peers[node].snapshot_wanted = false;
     }
 }
@@ -85,6 +86,33 @@ static bool translate(const struct raft_message *message, struct group_outgoing 
     return false;
 }
 
+/* Leave out of the message what is under way already: a link loses nothing while it stands. */
+static void leave_out(const struct group *group, struct group_peer *peer, struct message_append *append)
+{
+    uint64_t from = append->previous_index + 1, now = group_now_ns(group);
+    if (append->count == 0) {
+        return;
+    }
+    bool joins = append->front.term == peer->under_way_term && from >= peer->under_way_from && from <= peer->under_way_to &&
+                 now - peer->under_way_ns < GROUP_REPEAT_MS * 1000000ull;
+    if (!joins) {
+        peer->under_way_from = from;
+        peer->under_way_to = from + append->count;
+        peer->under_way_term = append->front.term;
+        peer->under_way_ns = now;
+        return;
+    }
+    uint64_t known = peer->under_way_to - from < append->count ? peer->under_way_to - from : append->count;
+    uint64_t term = known > 0 ? log_term_of(group->log, append->previous_index + known) : append->previous_term;
+    if (term == 0) {
+        return; /* the log was cut there */
+    }
+    append->previous_index += known;
+    append->previous_term = term;
+    append->count -= (uint32_t)known;
+    peer->under_way_to += append->count;
+}
+
 void group_enqueue(struct group *group, const struct raft_message *message)
 {
     struct group_peer *peer = peer_of(group, message->server_id);
@@ -102,6 +130,9 @@ void group_enqueue(struct group *group, const struct raft_message *message)
     }
     outgoing.front.from = group->raft_id;
     outgoing.front.to = message->server_id;
+    if (outgoing.type == MESSAGE_APPEND && peer->queue_count < GROUP_QUEUE_MAX) {
+        leave_out(group, peer, &outgoing.append);
+    }
     struct group_outgoing *place = queue_push(peer);
     if (place != NULL) {
         *place = outgoing;

@@ -32,6 +32,9 @@ enum {
 
     /* Entries under way to one follower before it acknowledges: the parts of one of the largest epochs. */
     GROUP_INFLIGHT_ENTRIES_MAX = 72,
+    /* Entries that were sent are not sent again over the same link sooner, unless the follower refuses: while it asks, the library repeats all that it
+     * believes missing with each heartbeat, and a follower that takes longer than that to answer would drown in repetitions. */
+    GROUP_REPEAT_MS = 1000,
     /* Messages of the library that wait for room on a link, for each peer. Past it they are dropped, as a network may. */
     GROUP_QUEUE_MAX = 128,
     /* One step of applying, so that a heartbeat is not late: small deltas may touch many pages, so time is what counts. */

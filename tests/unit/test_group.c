@@ -224,6 +224,32 @@ static void test_group_image_that_is_not_ready_delays_applying_only(void **state
     cluster_destroy(cluster);
 }
 
+/* BOUND: a follower that answers later than the next heartbeat is not sent the same entries with each of them. */
+static void test_group_lagging_follower_that_answers_late_is_sent_its_entries_once(void **state)
+{
+    (void)state;
+    enum { ENTRIES = 16, ENTRY_BYTES = 60000, LATE_MS = 10 * CLUSTER_HEARTBEAT_MS };
+    struct cluster *cluster = cluster_elected(3, 77);
+    struct cluster_node *leader = cluster_leader(cluster), *behind = cluster_follower(cluster, leader, 0);
+    cluster_isolate(cluster, behind->number, true);
+    cluster_submit_some(cluster, ENTRIES, ENTRY_BYTES);
+    cluster_run(cluster, 500);
+    struct peers_counters before, after;
+    peers_count(leader->peers, &before);
+    cluster_isolate(cluster, behind->number, false);
+    cluster_run(cluster, CLUSTER_HEARTBEAT_MS);
+    assert_true(peers_is_up(leader->peers, behind->number, PEERS_LANE_RAFT));
+    cluster->links.pipes[behind->number][leader->number][PEERS_LANE_RAFT].stopped = true;
+    cluster_run(cluster, LATE_MS);
+    cluster->links.pipes[behind->number][leader->number][PEERS_LANE_RAFT].stopped = false;
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    peers_count(leader->peers, &after);
+    assert_ptr_equal(cluster_leader(cluster), leader);
+    assert_true(after.bytes_sent - before.bytes_sent >= ENTRIES * ENTRY_BYTES);
+    assert_true(after.bytes_sent - before.bytes_sent < 2 * ENTRIES * ENTRY_BYTES);
+    cluster_destroy(cluster);
+}
+
 static void test_group_five_nodes_two_dead_go_on(void **state)
 {
     (void)state;
@@ -410,6 +436,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_group_deposed_between_parts_applies_the_first_parts_again),
         cmocka_unit_test(test_group_old_hello_of_the_same_life_is_accepted_of_another_refused),
         cmocka_unit_test(test_group_image_that_is_not_ready_delays_applying_only),
+        cmocka_unit_test(test_group_lagging_follower_that_answers_late_is_sent_its_entries_once),
         cmocka_unit_test(test_group_five_nodes_two_dead_go_on),
         cmocka_unit_test(test_group_vote_that_is_not_durable_elects_nobody),
         cmocka_unit_test(test_group_idle_does_not_spin),
