@@ -4,6 +4,7 @@
 #   make test      all tests: unit, fuzz (bounded), simulator, QEMU
 #   make demo      a narrated proof on a cluster of its own
 #   make bench     figures and their ratios to probes (QUICK=1: small samples; LONG=1: large images too); make bench-compare
+#   make bench-peers   the same counter on our world, on etcd, on Redis; QEMU's snapshots and moves (QUICK=1 too)
 #   make           build everything that the sources present allow
 #   make fuzz      each decoder fuzzed for MINUTES=1; FUZZ=NAME: one of them
 #   make test-long | model   longer proofs: every write prefix and every sector of a disk, 50 cuts of power; a model checked exhaustively
@@ -241,7 +242,7 @@ $(fuzz_programs): $(build)/fuzz/%: $(build)/fuzz/%.c.o $(fuzz_libraries)
 	$(call say,LD,'$@')
 	$(quiet)$(CLANG) $(fuzz_flags) -fsanitize=fuzzer $(addprefix -Wl$(comma)--wrap=,$(fuzz_wraps)) $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -o $@
 
-.PHONY: test test-unit test-fuzz fuzz test-sim test-qemu test-raft-hunks test-long model sim-mutants lint run demo bench bench-compare clean distclean help all FORCE
+.PHONY: test test-unit test-fuzz fuzz test-sim test-qemu test-raft-hunks test-long model sim-mutants lint run demo bench bench-compare bench-peers clean distclean help all FORCE
 
 # These check the machine each time, then build with all processors unless told otherwise.
 whole_make = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
@@ -324,6 +325,14 @@ bench:
 	@$(whole_make) all
 	@QUICK=$(QUICK) LONG=$(LONG) tests/bench/run $(BENCH)
 
+# Linux guests are made of Debian packages that are unpacked, not installed (tests/bench/guest/fetch).
+bench-peers:
+	@third-party/setup.sh
+	@third-party/setup.sh packages-peers
+	@$(whole_make) all
+	@tests/bench/guest/fetch $(build)/bench/guest
+	@QUICK=$(QUICK) tests/bench/peers $(BENCH)
+
 bench-compare:
 	@tests/bench/compare
 
@@ -344,6 +353,6 @@ distclean:
 	rm -rf $(build)
 
 help:
-	@sed -n '3,21s/^# \{0,1\}//p' Makefile
+	@sed -n '3,22s/^# \{0,1\}//p' Makefile
 
 -include $(shell find $(foreach variant,$(variants),$(build)/$(variant)) -name '*.d' -not -path '*/picolibc-build/*' 2>/dev/null)
