@@ -192,14 +192,14 @@ class Etcd:
 
 
 class EtcdStatus(Etcd):
-    """(this member, the leader)"""
+    """(this member, the leader, the term)"""
 
     PATH = b"/etcdserverpb.Maintenance/Status"
     MESSAGE = b""
 
     def read(self, message):
         status = fields(message)
-        return fields(status[1])[2], status.get(4, 0)
+        return fields(status[1])[2], status.get(4, 0), status.get(6, 0)
 
 
 def string(text):

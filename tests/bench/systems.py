@@ -1,4 +1,4 @@
-"""The systems of `make bench-peers`, behind one face: start, who leads, kill, start again, whole again; and how many lines each one asks of its user."""
+"""The systems of `make bench-peers`, behind one face: start, who leads, kill, start again, whole again; and the lines each asks of its user."""
 import inspect
 import os
 import signal
@@ -37,6 +37,8 @@ class System:
     def leader(self):
         return wait_until(self.find_leader, f"{self.name} has a leader", WHOLE_S)
 
+    # term(): grows with each change of leader.
+
     def wait_whole(self):
         wait_until(self.whole, f"all nodes of {self.name} are back", WHOLE_S, pause_s=0.5)
 
@@ -56,6 +58,9 @@ class World(System):
 
     def whole(self):
         return self.cluster.status()["state"] == "ok"
+
+    def term(self):
+        return max(node["term"] or 0 for node in self.cluster.status()["nodes"])
 
     def addresses(self):
         """Where a client of the system as a whole connects, by node; 0: it need not know."""
@@ -112,14 +117,17 @@ class Etcd(GuestSystem):
     def find_leader(self):
         """The node that the leader is, once a majority names it."""
         statuses = self.statuses()
-        for node, (member, _) in statuses.items():
-            if sum(leader == member for _, leader in statuses.values()) >= 2:
+        for node, (member, _, _) in statuses.items():
+            if sum(leader == member for _, leader, _ in statuses.values()) >= 2:
                 return node
         return None
 
     def whole(self):
         statuses = self.statuses()
-        return len(statuses) == 3 and len({leader for _, leader in statuses.values()} - {0}) == 1
+        return len(statuses) == 3 and len({leader for _, leader, _ in statuses.values()} - {0}) == 1
+
+    def term(self):
+        return max((term for _, _, term in self.statuses().values()), default=0)
 
     def addresses(self):
         return self.at
@@ -138,13 +146,13 @@ class Redis(GuestSystem):
         self.sentinels = {node: self.cluster.address(26379, node) for node in self.cluster.nodes}
 
     def named_by(self, node):
-        """The master, by the Sentinel of `node`; whether it sees two replicas and two other Sentinels that are well."""
+        """The master, by the Sentinel of `node`; whether it sees two replicas and two other Sentinels; how often the master changed."""
         try:
             facts = ask_once(counters.SentinelMaster, self.sentinels[node], timeout_s=2)
         except (OSError, Refused, LookupError, ValueError):
             return None
         well = facts[b"flags"] == b"master" and facts[b"num-slaves"] == b"2" and facts[b"num-other-sentinels"] == b"2"
-        return int(facts[b"ip"].rpartition(b".")[2]) - 10, well
+        return int(facts[b"ip"].rpartition(b".")[2]) - 10, well, int(facts[b"config-epoch"])
 
     def find_leader(self):
         """The master that a majority of the Sentinels names and that counts."""
@@ -163,7 +171,10 @@ class Redis(GuestSystem):
 
     def whole(self):
         said = [self.named_by(node) for node in self.cluster.nodes]
-        return all(one and one[1] for one in said) and len({master for master, _ in said}) == 1 and self.replicas(said[0][0]) == 2
+        return all(one and one[1] for one in said) and len({master for master, _, _ in said}) == 1 and self.replicas(said[0][0]) == 2
+
+    def term(self):
+        return max((said[2] for node in self.cluster.pids() if (said := self.named_by(node))), default=0)
 
     def addresses(self):
         return self.at
