@@ -107,7 +107,7 @@ class Etcd(GuestSystem):
 
     def status(self, node):
         try:
-            return ask_once(counters.EtcdStatus, self.at[node], timeout_s=2)
+            return ask_once(counters.EtcdStatus, self.at[node], timeout_s=5)
         except (OSError, Refused, LookupError):
             return None
 
@@ -148,7 +148,7 @@ class Redis(GuestSystem):
     def named_by(self, node):
         """The master, by the Sentinel of `node`; whether it sees two replicas and two other Sentinels; how often the master changed."""
         try:
-            facts = ask_once(counters.SentinelMaster, self.sentinels[node], timeout_s=2)
+            facts = ask_once(counters.SentinelMaster, self.sentinels[node], timeout_s=5)
         except (OSError, Refused, LookupError, ValueError):
             return None
         well = facts[b"flags"] == b"master" and facts[b"num-slaves"] == b"2" and facts[b"num-other-sentinels"] == b"2"
