@@ -3,8 +3,8 @@
  * It drives the real replicate/, consensus/ and crypto/ code through the seam (include/machine.h) and replicate/node.h, as the kernel does. One
  * thread; no real time; everything random comes from the seed, so that the same seed and build give the same trace hash. Files: sim_main.c
  * options and runs; sim_core.c time, events, the trace; sim_node.c a node's life; sim_disk.c, sim_net.c models of the machine; sim_world.c the
- * program in the world; sim_client.c its clients outside and what they remember; sim_fault.c, sim_damage.c what goes wrong and when; sim_check.c,
- * sim_settle.c the invariants. */
+ * program in the world; sim_client.c its clients outside and what they remember; sim_fault.c, sim_damage.c, sim_aim.c what goes wrong and when;
+ * sim_check.c, sim_raft.c, sim_promise.c, sim_settle.c the invariants. */
 #ifndef EIDOLON_CLUSTER_SIM_SIM_H
 #define EIDOLON_CLUSTER_SIM_SIM_H
 
@@ -53,9 +53,12 @@ enum sim_fault {
     SIM_FAULT_OLD_DISK,
     SIM_FAULT_ALTER,
     SIM_FAULT_CLOCK,
+    SIM_FAULT_AIMED,
+    SIM_FAULT_FLIP,
     SIM_FAULT_KINDS,
 };
-enum { SIM_FAULTS_ALL = (1 << SIM_FAULT_KINDS) - 1 };
+/* Not memory that flips: while its host is in doubt a cluster that loses a node, too, may take the wrong one's side. */
+enum { SIM_FAULTS_ALL = ((1 << SIM_FAULT_KINDS) - 1) & ~(1 << SIM_FAULT_FLIP) };
 
 struct sim;
 struct sim_node;
@@ -92,6 +95,8 @@ struct sim_segment {
     size_t bytes;
     uint64_t due_ns;
     bool altered;
+    uint8_t was_bytes, was[16];      /* what stood around an altered bit */
+    uint64_t term;                   /* of the sender, when a bit of it was altered */
     uint8_t data[];
 };
 
@@ -107,6 +112,30 @@ struct sim_link {
     uint64_t life;                   /* grows with each link: events of an older one are void */
     uint64_t altered_ns;             /* altered bytes were delivered then; 0: never in this life */
     struct sim_pipe pipes[2];        /* [0]: lower to higher number */
+};
+
+/* Moments in a node's life at which the power may go (sim_aim.c). */
+enum sim_moment {
+    SIM_MOMENT_VOTED,                /* it gave its vote to another node */
+    SIM_MOMENT_ENTRIES,              /* entries came into its log, in memory */
+    SIM_MOMENT_PART,                 /* of an epoch it has applied some parts and not all */
+    SIM_MOMENT_RELEASED,             /* a frame left its gate */
+    SIM_MOMENT_VOTE_WRITTEN,         /* a write completed, and is not flushed */
+    SIM_MOMENT_LOG_WRITTEN,
+    SIM_MOMENT_SUPERBLOCK_WRITTEN,
+    SIM_MOMENT_PAGES_WRITTEN,
+    SIM_MOMENTS,
+};
+
+/* What a node has told others, which its disk must show in every later life (sim_promise.c). */
+struct sim_promise {
+    uint64_t raft_id, life;          /* told by; looked at in that life */
+    uint64_t boot;                   /* boot number that was presented */
+    uint64_t term, vote;             /* a vote that left */
+    uint64_t entry;                  /* acknowledged, and committed with its help */
+    /* A vote that was cast and may still wait in the queue to its candidate, on a link of that life. */
+    uint64_t cast_term, cast_vote, cast_link, cast_start;
+    uint64_t seen_term, seen_vote;
 };
 
 struct sim_node {
@@ -141,8 +170,13 @@ struct sim_node {
     uint64_t known_last_index, known_id, known_boot; /* of its last life */
 
     /* Checkers. */
-    uint64_t checked_commit, checked_epoch, checked_term;
-    bool was_leader;
+    uint64_t checked_commit, checked_epoch, checked_term, checked_first, checked_last, checked_start, checked_configuration;
+    bool was_leader, was_host;
+    uint64_t flipped_life;           /* in which a bit of its memory flipped; 0: it is right again */
+    struct sim_promise promise;
+    uint64_t candidate_ns;           /* it raised its term last, by its clock; 0: not in this life */
+    uint64_t turns;                  /* of its loop */
+    uint64_t log_rotten_id;          /* raft id under which its log rotted where it must be noticed at the next start; 0: no */
 };
 
 struct sim_client {
@@ -183,12 +217,21 @@ struct sim {
     struct sim_link links[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1][MACHINE_LANES]; /* [lower][higher] */
     bool cut[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1];                             /* [from][to]; 0 is the outside */
     uint64_t alter_until_ns;
+    size_t alter_once_bytes;         /* the next segment of so many bytes is altered, and no other; 0: none */
+    struct {
+        enum sim_moment moment;
+        unsigned node;               /* whose; 0: anyone's */
+        unsigned skip;               /* so many such moments pass first */
+        uint64_t until_ns;           /* 0: not armed */
+    } aim;
+    bool flip_awaits_host;           /* a bit flips in the memory of whoever resumes the world next */
     struct sim_client clients[SIM_CLIENTS];
     struct sim_done *history;        /* by sequence, as it left a gate */
     size_t history_count;
     uint64_t released, told;         /* highest sequence that left a gate; that a client received */
     uint64_t *digests;               /* by epoch */
     size_t digest_count;
+    uint64_t term_newest, term_led;  /* that anyone was in; that anyone led */
     uint64_t *term_leaders;          /* by term */
     size_t term_count;
     uint64_t *committed_terms;       /* by Raft index */
@@ -254,6 +297,8 @@ void sim_net_attach(struct sim_node *node);
 void sim_net_node_off(struct sim_node *node);
 void sim_net_connect_all(struct sim_node *node);
 void sim_net_path_changed(struct sim *sim);
+/* The life of the link between two nodes; 0: it is down. */
+uint64_t sim_link_life(struct sim *sim, unsigned a, unsigned b, unsigned lane);
 void sim_net_check(struct sim *sim);
 void sim_net_destroy(struct sim *sim);
 
@@ -293,19 +338,38 @@ void sim_faults_start(struct sim *sim);
 void sim_faults_heal(struct sim *sim);
 /* Nodes are asked for checkpoints now and then: by itself a log of this size asks for few, and each start would play all of it again. */
 void sim_checkpoints_start(struct sim *sim);
+void sim_want_checkpoint(struct sim_node *node);
+struct sim_node *sim_host(struct sim *sim);                     /* NULL: nobody leads */
+void sim_cut(struct sim *sim, unsigned from, unsigned to, uint64_t duration_ns);
 void sim_crash(struct sim_node *node, uint64_t off_ns);
 bool sim_parse_faults(const char *list, unsigned *out);
 void sim_print_faults(const struct sim *sim);
 
 /* -- sim_damage.c: faults that make a disk forget -- */
 void sim_damage(struct sim *sim, enum sim_fault kind);
+void sim_resumed(struct sim_node *node);
+/* It has another image than all others no more. */
+void sim_flip_mended(struct sim_node *node);
 /* Has the node everything again? Then it is not damaged any more. */
 void sim_damage_review(struct sim_node *node);
 /* Boot the node now, or as soon as the others have everything that it acknowledged. */
 void sim_return(struct sim_node *node);
 
+/* -- sim_aim.c: power cuts at a moment -- */
+/* Choose a moment, and make it likely to come. */
+void sim_aim(struct sim *sim);
+void sim_moment(struct sim_node *node, enum sim_moment moment);
+void sim_aim_written(struct sim_node *node, uint64_t offset);
+void sim_aim_released(struct sim_node *node);
+
 /* -- sim_check.c -- */
 void sim_check_node(struct sim_node *node);
+
+/* -- sim_raft.c -- */
+void sim_check_raft(struct sim_node *node);
+
+/* -- sim_promise.c -- */
+void sim_check_promises(struct sim_node *node);
 
 /* -- sim_settle.c: after all faults healed -- */
 bool sim_check_settled(struct sim *sim);

@@ -7,6 +7,7 @@
 #include "include/check.h"
 #include "include/hash64.h"
 #include "replicate/node_internal.h"
+#include "replicate/world_internal.h"
 
 enum { COMPLETENESS_WINDOW = 256 };
 
@@ -46,22 +47,6 @@ static void check_hosted_state(struct sim_node *node)
     }
 }
 
-/* A deposed host that has not heard of it may run on, behind its gate. */
-static bool hosts_newest(const struct sim_node *node, const struct group_facts *group)
-{
-    for (unsigned i = 1; i <= node->sim->node_count; i++) {
-        const struct sim_node *other = &node->sim->nodes[i];
-        struct group_facts facts;
-        if (other != node && sim_serving(other)) {
-            group_facts(other->node->group, &facts);
-            if (facts.term > group->term) {
-                return false;
-            }
-        }
-    }
-    return true;
-}
-
 /* -- Raft's own -- */
 
 static void check_leader(struct sim_node *node, const struct group_facts *facts)
@@ -71,10 +56,14 @@ static void check_leader(struct sim_node *node, const struct group_facts *facts)
     if (*leader != 0 && *leader != facts->raft_id) {
         sim_fail(sim, SIM_EXIT_INVARIANT + SIM_RAFT, "RAFT election safety: two leaders in term %llu", (unsigned long long)facts->term);
     }
-    *leader = facts->raft_id;
     if (node->was_leader && node->checked_term == facts->term) {
         return;
     }
+    if (*leader != 0) {
+        sim_fail(sim, SIM_EXIT_INVARIANT + SIM_RAFT, "RAFT node %u leads term %llu for the second time", node->number, (unsigned long long)facts->term);
+    }
+    *leader = facts->raft_id;
+    sim->term_led = facts->term > sim->term_led ? facts->term : sim->term_led;
     const struct log *log = node->node->group->log;
     uint64_t committed = sim->committed_index;
     if (facts->last_index < committed) {
@@ -145,12 +134,30 @@ static void check_amnesia(struct sim_node *node, const struct group_facts *facts
 
 /* -- all -- */
 
+/* A standby stands exactly at an epoch: pages and record are those of its digest. */
+static void check_boundary(struct sim_node *node, const struct world_facts *facts)
+{
+    const struct world *world = node->node->world;
+    bool moved = node->was_host || node->checked_epoch != facts->epoch;
+    if (!facts->host && moved && facts->committed > 0 && image_digest(world->image) + world_record_hash(&world->record) != facts->digest) {
+        sim_fail(node->sim, SIM_EXIT_INVARIANT + SIM_NO_TEAR, "NO-TEAR node %u, a standby, has not the pages and registers of epoch %llu", node->number,
+                 (unsigned long long)facts->committed);
+    }
+}
+
 static void check_world(struct sim_node *node, const struct world_facts *world)
 {
     struct sim *sim = node->sim;
+    if (!node->node->filling) {
+        check_boundary(node, world);
+    }
     if (!node->node->filling && world->committed > 0) {
         uint64_t *digest = word_of(&sim->digests, &sim->digest_count, world->committed);
-        if (*digest == 0) {
+        if (node->flipped_life != 0) {
+            if (node->flipped_life != node->life && *digest == world->digest) {
+                sim_flip_mended(node);
+            }
+        } else if (*digest == 0) {
             *digest = world->digest;
         } else if (*digest != world->digest) {
             sim_fail(sim, SIM_EXIT_INVARIANT + SIM_ONE_STORY, "ONE-STORY node %u has another image at epoch %llu", node->number,
@@ -169,6 +176,30 @@ static void check_world(struct sim_node *node, const struct world_facts *world)
     }
 }
 
+/* The modules' own invariants, when something has changed that happens rarely. */
+static void check_modules(struct sim_node *node, const struct world_facts *world, const struct group_facts *group)
+{
+    uint64_t first = log_first_index(node->node->group->log);
+    if (node->was_leader != (group->role == GROUP_LEADER) || node->checked_first != first) {
+        group_check(node->node->group);
+    }
+    if (node->was_host != world->host && node->flipped_life != node->life) {
+        world_check(node->node->world);
+    }
+    node->checked_first = first;
+}
+
+static void note_moments(struct sim_node *node, const struct group_facts *group)
+{
+    if (group->last_index > node->checked_last) {
+        sim_moment(node, SIM_MOMENT_ENTRIES);
+    }
+    if (node->node->assembly_next > 0) {
+        sim_moment(node, SIM_MOMENT_PART);
+    }
+    node->checked_last = group->last_index;
+}
+
 void sim_check_node(struct sim_node *node)
 {
     struct sim *sim = node->sim;
@@ -180,6 +211,9 @@ void sim_check_node(struct sim_node *node)
     world_facts(node->node->world, &world);
     group_facts(node->node->group, &group);
     check_world(node, &world);
+    check_modules(node, &world, &group);
+    sim_check_promises(node);
+    sim_check_raft(node);
     if (group.role == GROUP_LEADER) {
         check_leader(node, &group);
     }
@@ -193,12 +227,19 @@ void sim_check_node(struct sim_node *node)
         sim_fail(sim, SIM_EXIT_INVARIANT + SIM_BOUND, "BOUND node %u: its log has outgrown its region", node->number);
     }
     bool seen = node->checked_epoch == world.epoch && node->checked_term == group.term;
-    if (world.host && !seen && group.role == GROUP_LEADER && node->node->leading && hosts_newest(node, &group)) {
+    /* A deposed host that has not heard of it may run on, behind its gate. */
+    if (world.host && !seen && group.role == GROUP_LEADER && node->node->leading && group.term == sim->term_led) {
         check_hosted_state(node);
     }
     node->checked_epoch = world.epoch;
     node->checked_term = group.term;
     node->was_leader = group.role == GROUP_LEADER;
+    bool was_host = node->was_host;
+    node->was_host = world.host;
+    note_moments(node, &group);
+    if (world.host && !was_host) {
+        sim_resumed(node);
+    }
     sim_damage_review(node);
     uint64_t mix[4] = {sim->now_ns, world.committed, world.digest, group.commit_index};
     sim->trace_hash = hash64(sim->trace_hash, mix, sizeof mix);

@@ -149,6 +149,7 @@ void sim_world_frame_out(struct sim_node *node, const void *frame, size_t bytes)
         return; /* an old request came first: nothing was done yet */
     }
     remember(node, &answer);
+    sim_aim_released(node);
     if (!sim->cut[node->number][0] && sim->failed == 0) {
         send_frame(sim, &answer, answer_arrives);
     }

@@ -5,7 +5,10 @@
  * forgotten disk can know, no protocol could bring back (a lost ack of {leader, liar} with the leader off). From there on NO-AMNESIA must hold. */
 #include "cluster-sim/sim.h"
 #include "consensus/group_internal.h"
+#include "consensus/log_internal.h"
+#include "include/abi.h"
 #include "include/check.h"
+#include "replicate/image_private.h"
 #include "replicate/node_internal.h"
 
 enum { RETURN_RETRY_MS = 100 };
@@ -114,6 +117,7 @@ void sim_damage_review(struct sim_node *node)
     bool tail_again = !node->rotten && facts.commit_index >= node->known_last_index && others_have_all(sim, node);
     if ((anew || tail_again) && all_call_it_voter(sim, node)) {
         node->damaged = node->rotten = false;
+        node->flipped_life = 0;
         node->known_id = facts.raft_id;
         sim_note(sim, node->number, "has everything again, as %llx", (unsigned long long)facts.raft_id);
     }
@@ -162,8 +166,44 @@ static void lose(struct sim *sim, struct sim_node *node)
     }
 }
 
+/* A place of the log that its recovery needs: an entry behind the checkpoint, in a batch that a later, durable one calls flushed. 0: there is none. */
+static uint64_t needed_place(struct sim *sim, const struct sim_node *node)
+{
+    const struct log *log = node->node->group->log;
+    uint64_t first = store_superblock(node->node->store)->raft_index + 1, last = log->last;
+    if (log->round != LOG_ROUND_IDLE || log->staged < last || first <= log->base_index) {
+        return 0;
+    }
+    while (last >= first && log_slot_of(log, last)->sequence > log->announced_sequence) {
+        last--;
+    }
+    if (last < first) {
+        return 0;
+    }
+    const struct log_slot *slot = log_slot_of(log, first + sim_below(sim, last + 1 - first));
+    return log->offset + (uint64_t)slot->block * LOG_BLOCK + slot->record + sim_below(sim, sizeof(struct log_record) + slot->body_bytes);
+}
+
+static bool rot_log(struct sim *sim, struct sim_node *node)
+{
+    uint64_t place = needed_place(sim, node);
+    if (place == 0) {
+        return false;
+    }
+    sim_note(sim, node->number, "FAULT its log rots at %llu while it is off", (unsigned long long)place);
+    node->rotten = true;
+    damage(node);
+    node->log_rotten_id = node->damaged_id;
+    node->disk.bytes[place] ^= (uint8_t)(1u << sim_below(sim, 8));
+    sim_boot_later(node, sim_below(sim, 2 * SIM_SECOND));
+    return true;
+}
+
 static void rot(struct sim *sim, struct sim_node *node)
 {
+    if (sim_chance(sim, 40) && rot_log(sim, node)) {
+        return;
+    }
     bool at_rest = sim_chance(sim, 50);
     node->rotten = true;
     unsigned places = 1 + (unsigned)sim_below(sim, 6);
@@ -260,6 +300,46 @@ static bool older_disk(struct sim *sim, struct sim_node *node)
     return false;
 }
 
+/* Behind the program's state, on the page that each request writes: the program never looks there, only hashes and digests can tell. What comes of it
+ * may be in a checkpoint, so it is as good as a damaged disk. */
+static bool flip(struct sim *sim, struct sim_node *node)
+{
+    const struct image *image = world_image(node->node->world);
+    struct abi_info info;
+    if (node->node->filling || image_read(image, 0, &info, sizeof info) != STATUS_OK || info.heap_base == 0) {
+        return false;
+    }
+    uint32_t page = (uint32_t)((info.heap_base - ABI_WORLD_BASE) / 4096);
+    if (image->pages[page].state != PAGE_CLEAN || image->pages[page].hash == 0) {
+        return false;
+    }
+    sim_note(sim, node->number, "FAULT a bit of memory flips, page %u", page);
+    node->frames[page][2048 + sim_below(sim, 2048)] ^= (uint8_t)(1u << sim_below(sim, 8));
+    node->flipped_life = node->life;
+    node->damaged = node->rotten = true;
+    node->damaged_id = node->known_id;
+    return true;
+}
+
+/* A bit that flips in a host which has just resumed the world: what it captures of the page is compared with nothing of its own, only by the others. */
+void sim_resumed(struct sim_node *node)
+{
+    struct sim *sim = node->sim;
+    if (sim->flip_awaits_host && may_damage(sim, node) && flip(sim, node)) {
+        sim->injected[SIM_FAULT_FLIP]++;
+        sim->flip_awaits_host = false;
+    }
+}
+
+void sim_flip_mended(struct sim_node *node)
+{
+    sim_note(node->sim, node->number, "has the image that all have");
+    node->flipped_life = 0;
+    if (node->node->group->raft_id == node->damaged_id) {
+        node->damaged = node->rotten = false; /* otherwise it counts when it is a voter */
+    }
+}
+
 void sim_damage(struct sim *sim, enum sim_fault kind)
 {
     struct sim_node *node = &sim->nodes[1 + sim_below(sim, sim->node_count)];
@@ -271,6 +351,15 @@ void sim_damage(struct sim *sim, enum sim_fault kind)
     node->known_id = facts.raft_id;
     node->known_boot = facts.boot_number;
     switch (kind) {
+    case SIM_FAULT_FLIP:
+        if (sim_chance(sim, 70) || node->was_host) {
+            sim->flip_awaits_host = true;
+            return;
+        }
+        if (!flip(sim, node)) {
+            return;
+        }
+        break;
     case SIM_FAULT_DISK_LOSS:
         lose(sim, node);
         break;

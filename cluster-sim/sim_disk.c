@@ -78,8 +78,13 @@ static void complete(struct sim *sim, void *context, uint64_t argument)
             disk->ever_written |= parts_of(request->offset, request->bytes);
             disk->written += request->bytes;
         }
+        bool written = request->operation == BLOCK_WRITE;
+        uint64_t offset = request->offset;
         request->done(request, completion->fails ? STATUS_IO_ERROR : STATUS_OK);
         sim_wake(node, 3000);
+        if (written) {
+            sim_aim_written(node, offset);
+        }
     }
     free(completion);
 }

@@ -16,6 +16,7 @@ static const char *const fault_names[SIM_FAULT_KINDS] = {
     [SIM_FAULT_FREEZE] = "freeze",   [SIM_FAULT_DISK_LOSS] = "disk-loss", [SIM_FAULT_POWER] = "power",     [SIM_FAULT_LOSS] = "loss",
     [SIM_FAULT_MOVE] = "move",       [SIM_FAULT_DISK_ERROR] = "disk-error", [SIM_FAULT_ROT] = "rot",       [SIM_FAULT_LYING] = "lying-flush",
     [SIM_FAULT_SLOW_DISK] = "slow-disk", [SIM_FAULT_OLD_DISK] = "old-disk", [SIM_FAULT_ALTER] = "alter",   [SIM_FAULT_CLOCK] = "clock",
+    [SIM_FAULT_AIMED] = "aimed",     [SIM_FAULT_FLIP] = "flip",
 };
 
 bool sim_parse_faults(const char *list, unsigned *out)
@@ -59,7 +60,7 @@ static struct sim_node *random_node(struct sim *sim)
     return &sim->nodes[1 + sim_below(sim, sim->node_count)];
 }
 
-static struct sim_node *host_of(struct sim *sim)
+struct sim_node *sim_host(struct sim *sim)
 {
     for (unsigned i = 1; i <= sim->node_count; i++) {
         if (sim_serving(&sim->nodes[i]) && sim->nodes[i].node->leading) {
@@ -72,7 +73,7 @@ static struct sim_node *host_of(struct sim *sim)
 /* Half of what happens to one node happens to the host, where it hurts. */
 static struct sim_node *victim_of(struct sim *sim)
 {
-    struct sim_node *host = sim_chance(sim, 40) ? host_of(sim) : NULL;
+    struct sim_node *host = sim_chance(sim, 40) ? sim_host(sim) : NULL;
     return host != NULL ? host : random_node(sim);
 }
 
@@ -92,7 +93,7 @@ static void heal_event(struct sim *sim, void *context, uint64_t argument)
     sim_net_path_changed(sim);
 }
 
-static void cut(struct sim *sim, unsigned from, unsigned to, uint64_t duration_ns)
+void sim_cut(struct sim *sim, unsigned from, unsigned to, uint64_t duration_ns)
 {
     if (from == to || sim->cut[from][to]) {
         return;
@@ -104,7 +105,7 @@ static void cut(struct sim *sim, unsigned from, unsigned to, uint64_t duration_n
 
 static void cut_some(struct sim *sim, bool one_way)
 {
-    struct sim_node *host = host_of(sim);
+    struct sim_node *host = sim_host(sim);
     unsigned a = (unsigned)sim_below(sim, sim->node_count + 1), b = (unsigned)sim_below(sim, sim->node_count + 1);
     if (host != NULL && sim_chance(sim, 40)) {
         a = host->number;
@@ -114,10 +115,10 @@ static void cut_some(struct sim *sim, bool one_way)
     for (unsigned other = 0; other <= sim->node_count; other++) {
         if (other == b || sim_chance(sim, 40)) {
             if (!one_way || swap) {
-                cut(sim, a, other, duration);
+                sim_cut(sim, a, other, duration);
             }
             if (!one_way || !swap) {
-                cut(sim, other, a, duration);
+                sim_cut(sim, other, a, duration);
             }
         }
     }
@@ -131,9 +132,9 @@ static void flap_event(struct sim *sim, void *context, uint64_t argument)
     if (sim->healed || left == 0) {
         return;
     }
-    cut(sim, a, b, duration);
+    sim_cut(sim, a, b, duration);
     if (left % 2 == 0) {
-        cut(sim, b, a, duration);
+        sim_cut(sim, b, a, duration);
     }
     sim_at(sim, duration + sim_below(sim, 300 * SIM_MS), flap_event, NULL, (left - 1) << 16 | (uint64_t)a << 8 | b);
 }
@@ -197,8 +198,12 @@ static void clock_fault(struct sim *sim)
     sim_clock_change(node, jump, drift_ppm);
 }
 
-static void alter_for_a_while(struct sim *sim)
+static void alter_some(struct sim *sim)
 {
+    if (sim_chance(sim, 50)) {
+        sim->alter_once_bytes = sim_chance(sim, 50) ? 1 : 1000;
+        return;
+    }
     sim->alter_until_ns = sim->now_ns + sim_below(sim, 2 * SIM_SECOND);
     sim_note(sim, 0, "FAULT bytes on links are altered");
 }
@@ -231,16 +236,20 @@ static void inject(struct sim *sim, enum sim_fault kind)
         slow_disk(sim);
         break;
     case SIM_FAULT_ALTER:
-        alter_for_a_while(sim);
+        alter_some(sim);
         return; /* counted for each alteration */
     case SIM_FAULT_CLOCK:
         clock_fault(sim);
         break;
+    case SIM_FAULT_AIMED:
+        sim_aim(sim);
+        return; /* counted when the moment came */
     case SIM_FAULT_DISK_LOSS:
     case SIM_FAULT_DISK_ERROR:
     case SIM_FAULT_ROT:
     case SIM_FAULT_LYING:
     case SIM_FAULT_OLD_DISK:
+    case SIM_FAULT_FLIP:
         sim_damage(sim, kind);
         return; /* counted when it was possible */
     case SIM_FAULT_LOSS: /* always on */
@@ -293,19 +302,23 @@ static void fault_event(struct sim *sim, void *context, uint64_t argument)
     sim_at(sim, sim_chance(sim, 30) ? sim_below(sim, interval / 8) : sim_below(sim, 2 * interval), fault_event, NULL, 0);
 }
 
-static void checkpoint_event(struct sim *sim, void *context, uint64_t argument)
+void sim_want_checkpoint(struct sim_node *node)
 {
-    (void)context;
-    (void)argument;
-    struct sim_node *node = random_node(sim);
-    if (sim->healed) {
-        return;
-    }
     const struct group *group = sim_serving(node) ? node->node->group : NULL;
     if (group != NULL && !group->apply_again && group->applied_index > group->raft.trail.snapshot.index && group->checkpoint_index == 0) {
         node->node->checkpoint_wanted = true;
         sim_wake(node, 3000);
     }
+}
+
+static void checkpoint_event(struct sim *sim, void *context, uint64_t argument)
+{
+    (void)context;
+    (void)argument;
+    if (sim->healed) {
+        return;
+    }
+    sim_want_checkpoint(random_node(sim));
     sim_at(sim, sim_below(sim, 2 * sim->checkpoint_interval_ms * SIM_MS), checkpoint_event, NULL, 0);
 }
 
@@ -326,8 +339,9 @@ void sim_faults_start(struct sim *sim)
 void sim_faults_heal(struct sim *sim)
 {
     sim->healed = true;
+    sim->flip_awaits_host = false;
     sim_clients_rouse(sim, 100); /* they may have meant to rest for long */
-    sim->alter_until_ns = 0;
+    sim->alter_until_ns = sim->alter_once_bytes = sim->aim.until_ns = 0;
     sim_note(sim, 0, "all faults heal");
     memset(sim->cut, 0, sizeof sim->cut);
     for (unsigned i = 1; i <= sim->node_count; i++) {

@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "cluster-sim/sim.h"
+#include "consensus/group_internal.h"
 #include "include/check.h"
+#include "replicate/node_internal.h"
 
 static struct sim_link *link_of(struct sim *sim, unsigned a, unsigned b, unsigned lane)
 {
@@ -127,6 +129,31 @@ static void schedule_delivery(struct sim *sim, struct sim_link *link, unsigned f
     sim_at(sim, delay, deliver_event, event_of(from, to, lane, link->life), 0);
 }
 
+/* Must the node see that a bit of the segment was altered? Not in the body of an entry that it has, that comes too late or that it has no room for. */
+static bool looks_at(struct sim_node *node, unsigned lane, const struct sim_segment *segment)
+{
+    enum { LOOKED_AT = 128, LEAST_BYTES = 9 };
+    if (segment->was_bytes == 0) {
+        return true; /* more than a bit */
+    }
+    if (lane != PEERS_LANE_RAFT || segment->was_bytes < LEAST_BYTES || !sim_serving(node)) {
+        return false;
+    }
+    struct group *group = node->node->group;
+    uint64_t last = log_last_index(group->log), index = last > LOOKED_AT ? last - LOOKED_AT : 0;
+    if (last == 0 || segment->term < raft_current_term(&group->raft) || !log_room(group->log, APPEND_ENTRIES_MAX, APPEND_BYTES_MAX, false)) {
+        return false;
+    }
+    for (index++; index <= last; index++) {
+        struct log_view view;
+        if (log_read(group->log, index, group->apply_scratch, &view) == STATUS_OK &&
+            memmem(view.body, view.body_bytes, segment->was, segment->was_bytes) != NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void deliver_event(struct sim *sim, void *context, uint64_t argument)
 {
     struct link_event event = *(struct link_event *)context;
@@ -156,7 +183,7 @@ static void deliver_event(struct sim *sim, void *context, uint64_t argument)
         pipe->queued -= segment->bytes; /* otherwise the acknowledgement does not come back */
     }
     uint64_t life = link->life;
-    if (segment->altered && link->altered_ns == 0) {
+    if (segment->altered && link->altered_ns == 0 && looks_at(node, event.lane, segment)) {
         link->altered_ns = sim->now_ns;
     }
     node_link_data(node->node, event.from, event.lane, segment->data, segment->bytes);
@@ -183,6 +210,7 @@ static void append_segment(struct sim *sim, struct sim_pipe *pipe, const void *d
     segment->next = NULL;
     segment->bytes = bytes;
     segment->altered = false;
+    segment->was_bytes = 0;
     segment->due_ns = sim->now_ns + 50000 + sim_below(sim, 300000) + bytes * 10;
     if (!sim->healed && (sim->faults & 1u << SIM_FAULT_LOSS) != 0 && sim_chance(sim, 1)) {
         segment->due_ns += sim_below(sim, 200 * SIM_MS); /* lost and sent again */
@@ -208,11 +236,16 @@ static void alter(struct sim *sim, struct sim_pipe *pipe, unsigned from, unsigne
     uint64_t at = sim_below(sim, segment->bytes), how = sim_below(sim, 3);
     sim->injected[SIM_FAULT_ALTER]++;
     sim_note(sim, 0, "FAULT %zu bytes from %u to %u, lane %u, are %s at %llu", segment->bytes, from, to, lane, words[how], (unsigned long long)at);
-    segment->altered = how != 0;
+    segment->altered = true;
     switch (how) {
-    case 0: /* perhaps in a body that nobody looks at, because its entry is known or its term is over: the link may go on */
+    case 0: { /* perhaps in a body that nobody looks at: see looks_at */
+        uint64_t start = at < 8 ? 0 : at - 8, left = segment->bytes - start;
+        segment->was_bytes = (uint8_t)(left < sizeof segment->was ? left : sizeof segment->was);
+        memcpy(segment->was, segment->data + start, segment->was_bytes);
+        segment->term = sim_serving(&sim->nodes[from]) ? raft_current_term(&sim->nodes[from].node->group->raft) : 0;
         segment->data[at] ^= (uint8_t)(1u << sim_below(sim, 8));
         break;
+    }
     case 1: /* the end is missing */
         pipe->queued -= segment->bytes - at;
         segment->bytes = at;
@@ -242,8 +275,10 @@ static enum status link_send(void *context, unsigned peer, unsigned lane, const 
         return STATUS_OK;
     }
     append_segment(sim, pipe, data, bytes);
-    if (sim->alter_until_ns > sim->now_ns && pipe->queued < SIM_LINK_WINDOW / 2 && sim_chance(sim, 2)) {
+    bool once = sim->alter_once_bytes != 0 && bytes >= sim->alter_once_bytes;
+    if ((once || (sim->alter_until_ns > sim->now_ns && sim_chance(sim, 2))) && pipe->queued < SIM_LINK_WINDOW / 2) {
         alter(sim, pipe, node->number, peer, lane);
+        sim->alter_once_bytes = once ? 0 : sim->alter_once_bytes;
     }
     schedule_delivery(sim, link, node->number, peer, lane);
     return STATUS_OK;
@@ -328,14 +363,25 @@ void sim_net_path_changed(struct sim *sim)
     }
 }
 
+uint64_t sim_link_life(struct sim *sim, unsigned a, unsigned b, unsigned lane)
+{
+    const struct sim_link *link = link_of(sim, a, b, lane);
+    return link->up ? link->life : 0;
+}
+
 void sim_net_check(struct sim *sim)
 {
-    enum { LIMIT_SECONDS = 15 };
+    /* A lane on which no message is whole any more is ended after five silences of its kind. */
+    static const uint64_t limit_ns[MACHINE_LANES] = {5 * SIM_SECOND, 15 * SIM_SECOND};
     for (unsigned a = 1; a <= sim->node_count; a++) {
         for (unsigned b = a + 1; b <= sim->node_count; b++) {
             for (unsigned lane = 0; lane < MACHINE_LANES; lane++) {
-                const struct sim_link *link = &sim->links[a][b][lane];
-                if (link->up && link->altered_ns != 0 && sim->now_ns - link->altered_ns > LIMIT_SECONDS * SIM_SECOND) {
+                struct sim_link *link = &sim->links[a][b][lane];
+                bool frozen = sim->nodes[a].frozen_until_ns > sim->now_ns || sim->nodes[b].frozen_until_ns > sim->now_ns;
+                if (link->altered_ns != 0 && frozen) {
+                    link->altered_ns = sim->now_ns;
+                }
+                if (link->up && link->altered_ns != 0 && sim->now_ns - link->altered_ns > limit_ns[lane]) {
                     sim_fail(sim, SIM_EXIT_INVARIANT + SIM_VERIFY, "VERIFY the link between nodes %u and %u, lane %u, goes on behind altered bytes", a, b, lane);
                 }
             }

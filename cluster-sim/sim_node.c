@@ -135,7 +135,7 @@ static void look_after(struct sim_node *node)
     }
 }
 
-/* Memory is never harmed here: a node whose disk is whole has no reason to start anew, and one that does hides what it found. */
+/* A node whose disk is whole and whose memory was not harmed has no reason to start anew, and one that does hides what it found. */
 static void check_restart(struct sim_node *node)
 {
     bool image = strstr(node->restart_why, "digest") != NULL || strstr(node->restart_why, "hash") != NULL || strstr(node->restart_why, "comes next") != NULL;
@@ -156,6 +156,7 @@ static void loop(struct sim *sim, void *context, uint64_t generation)
         sim_wake(node, node->frozen_until_ns - sim->now_ns);
         return;
     }
+    node->turns++;
     node_tick(node->node);
     uint64_t took = LOOP_NS;
     if (!node->restart_asked && node_world_runnable(node->node)) {
@@ -195,8 +196,9 @@ void sim_boot(struct sim_node *node)
     node->holds_address = false;
     node->wake_ns = UINT64_MAX;
     node->frozen_until_ns = 0;
-    node->checked_commit = node->checked_epoch = node->checked_term = 0;
-    node->was_leader = false;
+    node->checked_commit = node->checked_epoch = node->checked_term = node->checked_first = node->checked_last = 0;
+    node->checked_start = node->checked_configuration = node->candidate_ns = 0;
+    node->was_leader = node->was_host = false;
     node->machine = (struct machine){
         .context = node,
         .now_ns = node_time,

@@ -3,7 +3,7 @@
 #include "consensus/group_internal.h"
 #include "replicate/node_internal.h"
 
-enum { SERVED_SECONDS = 2, CALM_SECONDS = 4, IDLE_SECONDS = 5 };
+enum { SERVED_SECONDS = 2, CALM_SECONDS = 4, IDLE_SECONDS = 5, TURNS_MAX = 400 * IDLE_SECONDS };
 
 bool sim_check_settled(struct sim *sim)
 {
@@ -38,7 +38,7 @@ bool sim_check_settled(struct sim *sim)
 }
 
 struct standing {
-    uint64_t epoch, digest, last_index, commit_index, term;
+    uint64_t epoch, digest, last_index, commit_index, term, turns;
 };
 
 static struct standing standing_of(struct sim_node *node)
@@ -47,7 +47,7 @@ static struct standing standing_of(struct sim_node *node)
     struct world_facts world;
     group_facts(node->node->group, &group);
     world_facts(node->node->world, &world);
-    return (struct standing){world.committed, world.digest, group.last_index, group.commit_index, group.term};
+    return (struct standing){world.committed, world.digest, group.last_index, group.commit_index, group.term, node->turns};
 }
 
 static void check_equal(struct sim *sim)
@@ -92,6 +92,9 @@ void sim_check_quiet(struct sim *sim)
             sim_fail(sim, SIM_EXIT_INVARIANT + SIM_IDLE, "IDLE node %u went from epoch %llu, entry %llu to epoch %llu, entry %llu while nobody did anything", i,
                      (unsigned long long)before[i].epoch, (unsigned long long)before[i].last_index, (unsigned long long)after.epoch,
                      (unsigned long long)after.last_index);
+        } else if (after.turns - before[i].turns > TURNS_MAX) {
+            sim_fail(sim, SIM_EXIT_INVARIANT + SIM_IDLE, "IDLE node %u took %llu turns in %d s while nobody did anything", i,
+                     (unsigned long long)(after.turns - before[i].turns), IDLE_SECONDS);
         } else if (after.term != before[i].term) {
             sim_fail(sim, SIM_EXIT_LIVENESS, "LIVENESS node %u had an election while nothing was wrong", i);
         }

@@ -9,6 +9,7 @@
 #include "include/abi.h"
 #include "include/check.h"
 #include "include/hash64.h"
+#include "replicate/image_private.h"
 #include "replicate/node_internal.h"
 
 enum { WORK_PAGES = 100, HEAVY_WORK_PAGES = 500, WHOLE_PAGES_MIN = 40, WHOLE_PAGES_MAX = 200, HEAVY_WHOLE_PAGES_MAX = 1400, STEPS_PER_RUN = 200, FRAME_BYTES = sizeof(struct sim_frame) };
@@ -82,7 +83,14 @@ static bool world_put(struct sim_node *node, uint64_t address, const void *data,
 {
     uint32_t page = (uint32_t)((address - ABI_WORLD_BASE) / 4096);
     if (node->rights[page] != PAGE_WRITE) {
+        const struct image *image = world_image(node->node->world);
+        bool frozen = image->pages[page].state == PAGE_FROZEN;
+        uint64_t hash = frozen ? image_hash_or_zero(page, node->frames[page]) : 0;
         node_world_page_fault(node->node, address, true, false);
+        if (frozen && image_page_hash(image, page) != hash) {
+            sim_fail(node->sim, SIM_EXIT_INVARIANT + SIM_NO_TEAR, "NO-TEAR node %u: page %u is written before it was captured for the epoch that is closed",
+                     node->number, page);
+        }
         if (node->rights[page] != PAGE_WRITE || !node_world_runnable(node->node)) {
             return false;
         }
