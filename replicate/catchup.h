@@ -6,7 +6,8 @@
  * Promises: bytes moved are about the bytes that differ; a page is used only after its seal opened and its hash is the manifest's, the
  * manifest only after its hashes add up to its digest. Until all of it is durable the receiver's group knows nothing of it (it keeps
  * voting). A newer manifest restarts the pull and keeps the pages that match. Bounded: CATCHUP_REQUESTS_MAX requests of CATCHUP_PAGES_MAX pages
- * outstanding; a pull that stands still is dropped after CATCHUP_IDLE_MS; serving takes at most CATCHUP_SERVE_PAGES pages a millisecond.
+ * outstanding; a pull that stands still is dropped after CATCHUP_IDLE_MS; serving takes at most CATCHUP_SERVE_PAGES pages a millisecond, and at
+ * most a third of the time.
  * Called by replicate/node, from the event loop only. It calls the group, the store and peers, never the node except by `installed`. */
 #ifndef EIDOLON_REPLICATE_CATCHUP_H
 #define EIDOLON_REPLICATE_CATCHUP_H
@@ -25,7 +26,7 @@ struct catchup;
 enum {
     CATCHUP_PAGES_MAX = 16,        /* pages of one request and its answer: a body of 64 KiB */
     CATCHUP_REQUESTS_MAX = 4,      /* outstanding: the link is never idle for a round trip */
-    CATCHUP_SERVE_PAGES = 8,       /* read and verified by the server in one millisecond: a third of its time at most */
+    CATCHUP_SERVE_PAGES = 8,       /* read and verified by the server in one millisecond */
     CATCHUP_REQUEST_MS = 1000,     /* a request without answer is made again */
     CATCHUP_IDLE_MS = 5000,        /* a pull that asks for nothing for so long has died: pin and hold are released */
 };

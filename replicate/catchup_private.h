@@ -31,6 +31,7 @@ static_assert(CATCHUP_GONE <= (int)CATCHUP_MESSAGE_LAST, "types stay in their ra
 enum {
     CATCHUP_HASHES_MAX = 960,       /* of one message: a header of 7.7 KiB */
     CATCHUP_SERVE_STEP = 4,         /* pages read at once */
+    CATCHUP_PACE = 3,               /* a step is followed by the next one after so many times as long: a third of the time */
     CATCHUP_MANIFEST_STEP = 4,      /* messages of a manifest at once */
     CATCHUP_KEEPALIVE_MS = 1000,
     CATCHUP_RETRY_MS = 1,           /* when a queue had no room */

@@ -349,6 +349,9 @@ void server_tick(struct catchup *catchup)
         catchup->serve_ns = now + CATCHUP_RETRY_MS * 1000000ull;
     }
     peers_flush(catchup->config.peers);
+    /* Where reading and sending take long, on a slow disk or a busy machine, the world is not to wait for it all the time. */
+    uint64_t paced_ns = now + (catchup_now_ns(catchup) - now) * CATCHUP_PACE;
+    catchup->serve_ns = paced_ns > catchup->serve_ns ? paced_ns : catchup->serve_ns;
 }
 
 uint64_t server_deadline_ns(const struct catchup *catchup)

@@ -601,6 +601,32 @@ static void test_catchup_of_a_group_whose_disk_failed_ends_and_is_not_due(void *
     assert_int_equal(catchup_deadline_ns(follower->catchup), UINT64_MAX);
 }
 
+/* A disk that takes its time. */
+static enum status (*quick_read)(void *context, uint64_t offset, void *buffer, size_t bytes);
+static uint64_t reading_ns;
+
+static enum status slow_read(void *context, uint64_t offset, void *buffer, size_t bytes)
+{
+    leader->fake.now_ns += 2 * MS;
+    reading_ns += 2 * MS;
+    return quick_read(context, offset, buffer, bytes);
+}
+
+static void test_catchup_slow_disk_takes_a_third_of_the_servers_time(void **state)
+{
+    (void)state;
+    quick_read = leader->fake.machine.block_read;
+    leader->fake.machine.block_read = slow_read;
+    reading_ns = 0;
+    uint64_t began_ns = leader->fake.now_ns;
+    catchup_send_snapshot(leader->catchup, raft_id_of(FOLLOWER));
+    assert_true(run(50000) < 50000);
+    assert_int_equal(follower->installed_calls, 1);
+    assert_true(reading_ns >= 600 * 2 * MS);
+    uint64_t step_ns = CATCHUP_SERVE_STEP * 2 * MS;
+    assert_true((reading_ns - step_ns) * CATCHUP_PACE <= leader->fake.now_ns - began_ns);
+}
+
 static void test_catchup_manifest_of_an_old_term_is_not_taken(void **state)
 {
     (void)state;
@@ -836,6 +862,7 @@ int main(void)
         TEST(test_catchup_that_the_log_overtook_installs_nothing),
         TEST(test_catchup_log_that_passes_while_pulling_only_moves_the_checkpoint),
         TEST(test_catchup_of_a_group_whose_disk_failed_ends_and_is_not_due),
+        TEST(test_catchup_slow_disk_takes_a_third_of_the_servers_time),
         TEST(test_catchup_manifest_of_an_old_term_is_not_taken),
         TEST(test_catchup_waits_for_a_checkpoint_under_way),
         TEST(test_catchup_page_that_the_disk_lost_comes_from_memory),
