@@ -150,6 +150,8 @@ def measure_catchup(results, quick):
         cluster.wait_ok(600)
         taken = time.monotonic() - began
         meanwhile = client.mark()
+        if not alone or not meanwhile:
+            raise AssertionError(f"the client had {len(alone)} answers before and {len(meanwhile)} in the {taken:.0f} s of the catch-up")
         client.stop()
         metrics = Metrics(cluster, blank)
         image = Metrics(cluster, cluster.wait_host()).values["world_present_pages"] * 4096
