@@ -318,11 +318,23 @@ demo:
 	@$(whole_make) all
 	@cluster-sim/demo
 
+# MicroPython for Linux, of the world's sources: its unix port without what needs other libraries. Our patch asks for the macro.
+bench_python := $(build)/bench/micropython/micropython
+$(bench_python): $(sources_dir)/micropython.stamp $(mpy_cross)
+	$(call say,MAKE,'MicroPython  (Linux$(comma) about 20 s)')
+	@mkdir -p $(@D)
+	$(quiet)$(MAKE) --no-print-directory -C $(sources_dir)/micropython/ports/unix BUILD=$(abspath $(@D)) FROZEN_MANIFEST= \
+		MICROPY_PY_BTREE=0 MICROPY_PY_FFI=0 MICROPY_PY_SSL=0 MICROPY_SSL_MBEDTLS=0 MICROPY_MPYCROSS=$(abspath $(mpy_cross)) MICROPY_MPYCROSS_DEPENDENCY= \
+		COPT='-O2 -DNDEBUG' CFLAGS_EXTRA='-D"MICROPY_PY_SELECT_WAKE()=(void)0"' LDFLAGS_EXTRA=-static \
+		>$(@D).log 2>&1 || { tail -n 20 $(@D).log; exit 1; }
+	@touch $@
+
 # QUICK=1: small samples; LONG=1: images above 256 MiB too. Timings are never tests; tests/bench/README.md says how to read them.
 bench:
 	@third-party/setup.sh
 	@third-party/setup.sh packages-bench || echo "bench: goes on without plots"
-	@$(whole_make) all
+	@$(whole_make) all $(bench_python)
+	@tests/bench/guest/fetch $(build)/bench/guest || echo "bench: goes on without a Linux guest"
 	@QUICK=$(QUICK) LONG=$(LONG) tests/bench/run $(BENCH)
 
 # Linux guests are made of Debian packages that are unpacked, not installed (tests/bench/guest/fetch).

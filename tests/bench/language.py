@@ -6,6 +6,7 @@ import re
 
 from instruments import Metrics, manage, started_cluster
 from lab import ROOT
+from linux import available, measure_on_linux
 
 SOURCES = os.path.join(ROOT, "build", "third-party", "micropython", "tests", "perf_bench")
 # They need files, or native code emitted at run time: the world has neither.
@@ -60,20 +61,24 @@ def measure_language(results, quick):
     times = {rate: {} for rate in DIRTY_AGES_US}
     epochs = dict.fromkeys(DIRTY_AGES_US, 0)
     computed = {}
+    sources, runs = benchmarks(quick), 1 if quick else 2
     with started_cluster(3) as cluster:
-        for name, source in benchmarks(quick).items():
+        for name, source in sources.items():
             cluster.execute(source)
             for rate, age_us in DIRTY_AGES_US.items():
                 host = cluster.wait_host()
                 manage(cluster, host, f"dirty-age {age_us}")
                 before = Metrics(cluster, host)
-                times[rate][name], result = parse(name, cluster.execute(call(1 if quick else 2), timeout_s=300))
+                times[rate][name], result = parse(name, cluster.execute(call(runs), timeout_s=300))
                 epochs[rate] += Metrics(cluster, host).grown(before, "world_freezes")
                 if computed.setdefault(name, result) != result:
                     raise AssertionError(f"{name} computed {result}, and {computed[name]} before")
-    report(results, times, epochs, 1 if quick else 2)
+    report(results, times, epochs, runs)
     results.series["programs"] = times
-    return times
+    if available():
+        report_linux(results, times, computed, {name: source + call(runs) for name, source in sources.items()}, runs)
+    else:
+        print("perf_bench on Linux is not measured: build/bench/guest or build/bench/micropython is missing (make bench makes them)")
 
 
 def report(results, times, epochs, runs):
@@ -89,3 +94,18 @@ def report(results, times, epochs, runs):
                     note=f"geometric mean of {len(these)} programs; worst {worst} {lost[worst]:.2f}; about {epochs[rate] / spent:.0f} epochs a second")
         results.add(f"a search that dirties nothing, snapshots {rate}", runs, these["search"], reference=off["search"], formula="snapshots off",
                     aim50=1.01)
+
+
+def report_linux(results, times, computed, sources, runs):
+    """Snapshots off on three nodes, against one Linux guest on the same machine."""
+    off = times["off (one in 10 s)"]
+    linux = {}
+    for name, printed in measure_on_linux(sources).items():
+        linux[name], result = parse(name, printed)
+        if result.split() != computed[name].split():
+            raise AssertionError(f"{name} computed {result} on Linux, and {computed[name]} in the world")
+    times["Linux"] = linux
+    lost = {name: off[name] / linux[name] for name in linux}
+    worst, best = max(lost, key=lost.get), min(lost, key=lost.get)
+    results.add("perf_bench, snapshots off, against Linux", runs * len(linux), mean_ratio(linux, off) ** -1, unit="of its time", reference=1,
+                formula="the same MicroPython on Linux", note=f"geometric mean; worst {worst} {lost[worst]:.2f}, best {best} {lost[best]:.2f}")
