@@ -102,8 +102,18 @@ bool gateway_init(struct gateway *gateway)
     return gateway->slirp != NULL;
 }
 
+/* libslirp takes every frame for its own, also those that the switch sends to all ports as nobody has their address: it would answer in a
+ * dead node's name. Its own addresses are 52:55 and the IPv4 address. */
+static bool is_for_gateway(const uint8_t *frame)
+{
+    return (frame[0] & 1) != 0 || (frame[0] == 0x52 && frame[1] == 0x55);
+}
+
 void gateway_input(struct gateway *gateway, const uint8_t *frame, size_t bytes)
 {
+    if (!is_for_gateway(frame)) {
+        return;
+    }
     slirp_input(gateway->slirp, frame, (int)bytes);
 }
 

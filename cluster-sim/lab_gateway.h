@@ -36,7 +36,7 @@ struct gateway {
 /* `output` and `context` are set by the caller before. False: libslirp refused. */
 bool gateway_init(struct gateway *gateway);
 
-/* A frame for the outside; borrowed. */
+/* A frame that reached the gateway's port, at least LAB_FRAME_BYTES_MIN long; borrowed. One for somebody else's address is dropped. */
 void gateway_input(struct gateway *gateway, const uint8_t *frame, size_t bytes);
 
 void gateway_fill(struct gateway *gateway, struct poll_set *set);

@@ -5,11 +5,13 @@ import pty
 import select
 import signal
 import socket
+import struct
 import subprocess
 import time
 
 import fakes
 import lab
+import wire
 from lab import DEGRADED, FAILED, NO_QUORUM, OK, TIMED_OUT, USAGE, eidolon, wait_until
 
 BROADCAST = b"\xff" * 6
@@ -564,6 +566,26 @@ class TestSwitch(fakes.FakeTestCase):
         cluster.kill(1)
         cards[3].send(frame(world, mac(3), b"anyone?"))
         cards[2].wait_frame(frame(world, mac(3), b"anyone?"))
+
+    def test_the_gateway_does_not_answer_for_a_dead_node(self):
+        cluster = self.fake_cluster()
+        card = self.card(cluster, 1)
+        own = (mac(1), "10.77.0.11", 5000)
+
+        def ask_gateway():
+            """All frames up to the gateway's answer: by then it has dealt with what was sent before."""
+            card.send(BROADCAST + mac(1) + b"\x08\x06" + struct.pack("!HHBBH", 1, 0x800, 6, 4, 1) + mac(1) + socket.inet_aton(own[1]) +
+                      bytes(6) + socket.inet_aton("10.77.0.2"))
+            frames = []
+            while not (frames and frames[-1][12:14] == b"\x08\x06" and frames[-1][20:22] == b"\0\2"):
+                frames.append(card.receive())
+                self.assertIsNotNone(frames[-1], "the gateway answers")
+            return frames
+        ask_gateway()
+        cluster.kill(2)
+        card.send(wire.tcp_frame(own, (mac(2), "10.77.0.12", 7), 1, 1, 0x10))
+        answers = [segment for one in ask_gateway() if (segment := wire.segment_of(one))]
+        self.assertEqual([], [segment for segment in answers if segment.source_ip == "10.77.0.12"])
 
     def test_cuts_are_of_a_direction_and_heal(self):
         cluster = self.fake_cluster()
