@@ -47,6 +47,7 @@ enum sim_fault {
     SIM_FAULT_LOSS,
     SIM_FAULT_MOVE,
     SIM_FAULT_DISK_ERROR,
+    SIM_FAULT_FULL,
     SIM_FAULT_ROT,
     SIM_FAULT_LYING,
     SIM_FAULT_SLOW_DISK,
@@ -76,7 +77,7 @@ struct sim_write {
 
 struct sim_disk {
     uint8_t *bytes;
-    uint64_t ever_written;           /* a bit for each SIM_DISK_BYTES / 64; the rest is zero */
+    uint64_t ever_written[SIM_DISK_BYTES / 4096 / 64]; /* a bit for each block; the others are zero */
     uint8_t *older;                  /* a copy from a former day; NULL: none */
     uint64_t older_boot;             /* boot number when it was taken */
     uint64_t older_id;
@@ -84,7 +85,7 @@ struct sim_disk {
     struct sim_write *unflushed;     /* newest first */
     uint64_t completed, written;
     uint32_t outstanding;
-    uint64_t slow_until_ns, errors_until_ns;
+    uint64_t slow_until_ns, errors_until_ns, full_until_ns; /* full: a block that was never written has no room */
     bool lying;                      /* flushes do nothing until the next power cut */
     bool error_told;                 /* in this life */
 };

@@ -16,13 +16,25 @@ struct completion {
     struct block_request *request;
     uint64_t flush_order;            /* a flush covers writes completed before it was submitted */
     bool fails;
+    bool no_room;                    /* it fails and was not done, not even in part */
 };
 
-/* Reading 16 MiB of a log that nobody wrote yet is most of a boot: it is known to be zero. `bytes` is over 0. */
-static uint64_t parts_of(uint64_t offset, size_t bytes)
+/* Which blocks were ever written; the others are zero. Reading 16 MiB of a log that nobody wrote yet would be most of a boot, and a full disk has no
+ * room for them. */
+static bool ever_written(const struct sim_disk *disk, uint64_t offset, size_t bytes, bool all)
 {
-    uint64_t first = offset / (SIM_DISK_BYTES / 64), last = (offset + bytes - 1) / (SIM_DISK_BYTES / 64);
-    return (UINT64_MAX << first) & (UINT64_MAX >> (63 - last));
+    size_t known = 0, blocks = 0;
+    for (uint64_t block = offset / 4096; block * 4096 < offset + bytes; block++, blocks++) {
+        known += disk->ever_written[block / 64] >> block % 64 & 1;
+    }
+    return all ? known == blocks : known > 0;
+}
+
+static void mark_written(struct sim_disk *disk, uint64_t offset, size_t bytes)
+{
+    for (uint64_t block = offset / 4096; block * 4096 < offset + bytes; block++) {
+        disk->ever_written[block / 64] |= 1ull << block % 64;
+    }
 }
 
 static void forget_unflushed(struct sim_disk *disk, uint64_t order)
@@ -58,6 +70,13 @@ static bool fails_now(struct sim_node *node)
     return fails;
 }
 
+static bool has_no_room(struct sim_node *node, uint64_t offset, size_t bytes)
+{
+    bool none = node->disk.full_until_ns > node->sim->now_ns && !ever_written(&node->disk, offset, bytes, true);
+    node->disk.error_told = node->disk.error_told || none;
+    return none;
+}
+
 static void complete(struct sim *sim, void *context, uint64_t argument)
 {
     struct completion *completion = context;
@@ -71,11 +90,11 @@ static void complete(struct sim *sim, void *context, uint64_t argument)
         disk->outstanding--;
         if (request->operation == BLOCK_FLUSH && !completion->fails && !disk->lying) {
             forget_unflushed(disk, completion->flush_order);
-        } else if (request->operation == BLOCK_WRITE) {
+        } else if (request->operation == BLOCK_WRITE && !completion->no_room) {
             /* One that fails may have been done in part: what the power cut does to it is as good a model. */
             remember(disk, request->offset, request->bytes);
             memcpy(disk->bytes + request->offset, request->buffer, request->bytes);
-            disk->ever_written |= parts_of(request->offset, request->bytes);
+            mark_written(disk, request->offset, request->bytes);
             disk->written += request->bytes;
         }
         bool written = request->operation == BLOCK_WRITE;
@@ -107,6 +126,8 @@ static enum status submit(void *context, struct block_request *request)
     CHECK(completion != NULL);
     *completion = (struct completion){
         .node = node, .life = node->life, .request = request, .flush_order = node->disk.completed, .fails = fails_now(node)};
+    completion->no_room = request->operation == BLOCK_WRITE && has_no_room(node, request->offset, request->bytes);
+    completion->fails = completion->fails || completion->no_room;
     node->disk.outstanding++;
     uint64_t delay = request->operation == BLOCK_FLUSH ? 100000 + sim_below(sim, 400000) : 20000 + sim_below(sim, 200000);
     if (node->disk.slow_until_ns > sim->now_ns) {
@@ -127,7 +148,7 @@ static enum status read_now(void *context, uint64_t offset, void *buffer, size_t
         memset(buffer, 0x5a, bytes);
         return STATUS_IO_ERROR;
     }
-    if (bytes == 0 || (node->disk.ever_written & parts_of(offset, bytes)) != 0) {
+    if (ever_written(&node->disk, offset, bytes, false)) {
         memcpy(buffer, node->disk.bytes + offset, bytes);
     } else {
         memset(buffer, 0, bytes);
@@ -140,11 +161,11 @@ static enum status write_now(void *context, uint64_t offset, const void *buffer,
     struct sim_node *node = context;
     CHECK(offset + bytes <= SIM_DISK_BYTES);
     CHECK(bytes <= MACHINE_REQUEST_BYTES_MAX);
-    if (fails_now(node)) {
+    if (fails_now(node) || has_no_room(node, offset, bytes)) {
         return STATUS_IO_ERROR;
     }
     memcpy(node->disk.bytes + offset, buffer, bytes);
-    node->disk.ever_written |= parts_of(offset, bytes);
+    mark_written(&node->disk, offset, bytes);
     forget_unflushed(&node->disk, node->disk.completed);
     return STATUS_OK;
 }
@@ -200,7 +221,7 @@ void sim_disk_create(struct sim_node *node, const uint64_t *incarnations)
     node->disk.created = superblock;
     node->known_id = raft_id_make(node->number, superblock.incarnation);
     memcpy(node->disk.bytes, &superblock, sizeof superblock);
-    node->disk.ever_written = 1;
+    node->disk.ever_written[0] = 1;
 }
 
 /* What was not flushed may be there or not, write by write or sector by sector. */
@@ -228,14 +249,14 @@ void sim_disk_lose(struct sim_node *node)
     CHECK(!sim_alive(node));
     forget_unflushed(&node->disk, UINT64_MAX);
     zero_bytes(node->disk.bytes);
-    node->disk.ever_written = 0;
+    memset(node->disk.ever_written, 0, sizeof node->disk.ever_written);
 }
 
 void sim_disk_recreate(struct sim_node *node)
 {
     sim_disk_lose(node);
     memcpy(node->disk.bytes, &node->disk.created, sizeof node->disk.created);
-    node->disk.ever_written = 1;
+    node->disk.ever_written[0] = 1;
 }
 
 static void copy_sparsely(uint8_t *to, const uint8_t *from)
@@ -266,7 +287,7 @@ void sim_disk_put_back(struct sim_node *node)
     CHECK(node->disk.older != NULL);
     forget_unflushed(&node->disk, UINT64_MAX);
     copy_sparsely(node->disk.bytes, node->disk.older);
-    node->disk.ever_written = UINT64_MAX;
+    memset(node->disk.ever_written, 0xff, sizeof node->disk.ever_written);
 }
 
 /* A block that holds something, mostly of the log's or the store's beginning, where the bytes in use are. */
@@ -289,7 +310,7 @@ void sim_disk_rot(struct sim_node *node)
     uint64_t place = used_block(node) * 4096;
     uint8_t *to = node->disk.bytes + place;
     const uint8_t *from = node->disk.bytes + used_block(node) * 4096;
-    node->disk.ever_written |= parts_of(place, 4096);
+    mark_written(&node->disk, place, 4096);
     if (sim_chance(node->sim, 60)) {
         to[sim_below(node->sim, 4096)] ^= (uint8_t)(1u << sim_below(node->sim, 8));
     } else if (from != to) {

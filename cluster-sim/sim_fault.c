@@ -14,7 +14,8 @@ enum { ROUSE_PERCENT = 60, ROUSED_MS = 40 };
 static const char *const fault_names[SIM_FAULT_KINDS] = {
     [SIM_FAULT_CRASH] = "crash",     [SIM_FAULT_CUT] = "cut",         [SIM_FAULT_ONE_WAY] = "one-way",     [SIM_FAULT_FLAP] = "flap",
     [SIM_FAULT_FREEZE] = "freeze",   [SIM_FAULT_DISK_LOSS] = "disk-loss", [SIM_FAULT_POWER] = "power",     [SIM_FAULT_LOSS] = "loss",
-    [SIM_FAULT_MOVE] = "move",       [SIM_FAULT_DISK_ERROR] = "disk-error", [SIM_FAULT_ROT] = "rot",       [SIM_FAULT_LYING] = "lying-flush",
+    [SIM_FAULT_MOVE] = "move",       [SIM_FAULT_DISK_ERROR] = "disk-error", [SIM_FAULT_FULL] = "full-disk",   [SIM_FAULT_ROT] = "rot",
+    [SIM_FAULT_LYING] = "lying-flush",
     [SIM_FAULT_SLOW_DISK] = "slow-disk", [SIM_FAULT_OLD_DISK] = "old-disk", [SIM_FAULT_ALTER] = "alter",   [SIM_FAULT_CLOCK] = "clock",
     [SIM_FAULT_AIMED] = "aimed",     [SIM_FAULT_FLIP] = "flip",
 };
@@ -189,6 +190,15 @@ static void slow_disk(struct sim *sim)
     node->disk.slow_until_ns = sim->now_ns + duration;
 }
 
+/* It forgets nothing and refuses only what is new, so any number of nodes may have it. */
+static void full_disk(struct sim *sim)
+{
+    struct sim_node *node = victim_of(sim);
+    uint64_t duration = sim_below(sim, 10 * SIM_SECOND);
+    sim_note(sim, node->number, "FAULT disk has no room for %llu ms", (unsigned long long)(duration / SIM_MS));
+    node->disk.full_until_ns = sim->now_ns + duration;
+}
+
 static void clock_fault(struct sim *sim)
 {
     struct sim_node *node = random_node(sim);
@@ -234,6 +244,9 @@ static void inject(struct sim *sim, enum sim_fault kind)
         break;
     case SIM_FAULT_SLOW_DISK:
         slow_disk(sim);
+        break;
+    case SIM_FAULT_FULL:
+        full_disk(sim);
         break;
     case SIM_FAULT_ALTER:
         alter_some(sim);
@@ -347,7 +360,7 @@ void sim_faults_heal(struct sim *sim)
     for (unsigned i = 1; i <= sim->node_count; i++) {
         struct sim_node *node = &sim->nodes[i];
         node->frozen_until_ns = 0;
-        node->disk.slow_until_ns = node->disk.errors_until_ns = 0;
+        node->disk.slow_until_ns = node->disk.errors_until_ns = node->disk.full_until_ns = 0;
         sim_clock_change(node, 0, 0);
         if (sim_alive(node) && (node->disk.error_told || node->disk.lying)) {
             sim_power_off(node); /* an operator starts again what saw errors */

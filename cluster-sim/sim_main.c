@@ -28,7 +28,7 @@ static const struct scenario {
     {"deposed", "cut,one-way,freeze,loss", 1200, 20, true},
     {"moves", "move,cut,freeze,loss", 1500, 500, false},
     {"busy", "crash,one-way,disk-loss,slow-disk,loss", 8000, 5, false},
-    {"bad-disks", "rot,lying-flush,old-disk,disk-error,slow-disk,crash,loss", 2000, 1000, false},
+    {"bad-disks", "rot,lying-flush,old-disk,disk-error,full-disk,slow-disk,crash,loss", 2000, 1000, false},
     {"bad-wire", "alter,flap,loss,freeze,clock", 1200, 800, false},
     {"altered", "alter,loss", 3000, 300, false},
     {"aimed", "aimed,loss", 400, 300, false},
@@ -58,7 +58,7 @@ static int usage(const char *what)
     for (size_t i = 0; i < sizeof scenarios / sizeof scenarios[0]; i++) {
         fprintf(stderr, " %s", scenarios[i].name);
     }
-    fprintf(stderr, "\nfaults, separated by commas: crash cut one-way flap freeze disk-loss power loss move disk-error rot lying-flush slow-disk\n"
+    fprintf(stderr, "\nfaults, separated by commas: crash cut one-way flap freeze disk-loss power loss move disk-error full-disk rot lying-flush slow-disk\n"
                     "  old-disk alter clock aimed all none flip (not in all)\n--trace -: to standard error\n"
                     "exit codes: 0 held, 1 usage, 2 liveness, 3 the code crashed, 11 GATE, 12 ONE-STORY, 13 NO-TEAR, 14 DURABLE, 15 NO-AMNESIA,\n"
                     "  16 BOUND, 17 VERIFY, 18 IDLE, 19 RAFT, 20 LINEARIZABLE\n");
