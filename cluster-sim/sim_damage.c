@@ -3,6 +3,8 @@
  * DURABLE speaks of a minority of such disks, so no more are damaged at a time, and only while all others are voters with everything. A node whose
  * disk forgot without being blank comes back only when the others have all that it acknowledged and agree on a term: what nobody but the
  * forgotten disk can know, no protocol could bring back (a lost ack of {leader, liar} with the leader off). From there on NO-AMNESIA must hold. */
+#include <string.h>
+
 #include "cluster-sim/sim.h"
 #include "consensus/group_internal.h"
 #include "consensus/log_internal.h"
@@ -112,9 +114,9 @@ void sim_damage_review(struct sim_node *node)
     const struct group *group = node->node->group;
     struct group_facts facts;
     group_facts(group, &facts);
-    /* Under a new id all that it is said to have was written anew; under the old one it was only a tail that was forgotten. */
+    /* Under a new id all that it is said to have was written anew; under the old one it was only a tail that was forgotten, if every page has been read. */
     bool anew = facts.raft_id != node->damaged_id;
-    bool tail_again = !node->rotten && facts.commit_index >= node->known_last_index && others_have_all(sim, node);
+    bool tail_again = !node->rotten && !node->node->filling && facts.commit_index >= node->known_last_index && others_have_all(sim, node);
     if ((anew || tail_again) && all_call_it_voter(sim, node)) {
         node->damaged = node->rotten = false;
         node->flipped_life = 0;
@@ -250,16 +252,29 @@ static void disk_error(struct sim *sim, struct sim_node *node)
     node->disk.errors_until_ns = sim->now_ns + duration;
 }
 
+/* Evidence waits a while before it is written. The second slot is written when the first is flushed: what both show, no power cut takes back. */
+static bool evidence_durable(const struct sim_node *node, uint64_t raft_id, uint64_t shows_boot)
+{
+    for (unsigned slot = 0; slot < DISK_VOTE_BLOCKS; slot++) {
+        struct disk_vote vote;
+        bool shown = false;
+        memcpy(&vote, node->disk.bytes + (size_t)(DISK_VOTE_BLOCK_FIRST + slot) * DISK_BLOCK_BYTES, sizeof vote);
+        for (unsigned i = 0; i < DISK_MEMBERS_MAX; i++) {
+            shown |= vote.evidence[i].raft_id == raft_id && vote.evidence[i].boot_number > shows_boot;
+        }
+        if (!shown) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Have all others durable evidence of a later boot than that which the older disk will show? */
 static bool evidence_everywhere(struct sim *sim, const struct sim_node *victim, uint64_t raft_id, uint64_t shows_boot)
 {
     for (unsigned i = 1; i <= sim->node_count; i++) {
         const struct sim_node *node = &sim->nodes[i];
-        if (node == victim) {
-            continue;
-        }
-        const struct disk_evidence *evidence = sim_serving(node) ? vote_evidence(node->node->group->vote, raft_id) : NULL;
-        if (evidence == NULL || evidence->boot_number <= shows_boot) {
+        if (node != victim && (!sim_serving(node) || !evidence_durable(node, raft_id, shows_boot))) {
             return false;
         }
     }

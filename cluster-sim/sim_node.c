@@ -225,10 +225,10 @@ void sim_boot(struct sim_node *node)
 
 static void remember_facts(struct sim_node *node)
 {
-    if (!sim_serving(node)) {
+    if (node->node->disk != STORE_DISK_OK || node->node->group->raft_id == 0) {
         return;
     }
-    struct group_facts facts;
+    struct group_facts facts; /* also of a group that a failed write has stopped */
     group_facts(node->node->group, &facts);
     if (facts.raft_id != node->known_id || facts.last_index > node->known_last_index) {
         node->known_last_index = facts.last_index;

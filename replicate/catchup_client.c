@@ -361,7 +361,7 @@ uint64_t client_deadline_ns(const struct catchup *catchup)
         uint64_t idle = pull->progress_ns + CATCHUP_IDLE_MS * 1000000ull;
         deadline = idle < deadline ? idle : deadline;
     }
-    for (uint32_t i = 0; i < CATCHUP_REQUESTS_MAX; i++) {
+    for (uint32_t i = 0; i < CATCHUP_REQUESTS_MAX && pull->from != 0; i++) { /* without a giver nothing is asked for */
         if (pull->requests[i].outstanding && pull->requests[i].deadline_ns < deadline) {
             deadline = pull->requests[i].deadline_ns;
         }

@@ -533,6 +533,27 @@ static void test_catchup_dead_server_ends_the_pull(void **state)
     store_check(follower->store);
 }
 
+/* IDLE: what was asked of a giver that is gone is due to nobody. */
+static void test_catchup_pull_without_a_giver_waits_for_the_next_one(void **state)
+{
+    (void)state;
+    catchup_send_snapshot(leader->catchup, raft_id_of(FOLLOWER));
+    struct catchup_facts facts;
+    do {
+        turn();
+        catchup_facts(follower->catchup, &facts);
+    } while (facts.pages_received < 200);
+    clear_wire(&leader->peers);
+    clear_wire(&follower->peers);
+    catchup_down(follower->catchup, LEADER);
+    for (unsigned i = 0; i < CATCHUP_REQUEST_MS + 100u; i++) {
+        follower->fake.now_ns += MS;
+        tick(follower);
+    }
+    assert_true(catchup_receiving(follower->catchup));
+    assert_true(catchup_deadline_ns(follower->catchup) > follower->fake.now_ns);
+}
+
 static void test_catchup_lost_leadership_stops_serving(void **state)
 {
     (void)state;
@@ -857,6 +878,7 @@ int main(void)
         TEST(test_catchup_lost_answers_are_asked_for_again),
         TEST(test_catchup_dead_puller_releases_the_pin),
         TEST(test_catchup_dead_server_ends_the_pull),
+        TEST(test_catchup_pull_without_a_giver_waits_for_the_next_one),
         TEST(test_catchup_lost_leadership_stops_serving),
         TEST(test_catchup_yielded_pin_lets_the_next_manifest_continue),
         TEST(test_catchup_that_the_log_overtook_installs_nothing),
