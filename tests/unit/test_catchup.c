@@ -444,17 +444,23 @@ static void test_catchup_holds_the_log_and_lets_it_go(void **state)
     assert_int_equal(catchup_deadline_ns(leader->catchup), UINT64_MAX);
 }
 
-static void test_catchup_newer_checkpoint_after_link_loss_keeps_pages(void **state)
+/* The follower has a part of the checkpoint, and what was on the wire is lost. */
+static void pull_some_pages(void)
 {
-    (void)state;
-    catchup_send_snapshot(leader->catchup, raft_id_of(FOLLOWER));
     struct catchup_facts facts;
+    catchup_send_snapshot(leader->catchup, raft_id_of(FOLLOWER));
     do {
         turn();
         catchup_facts(follower->catchup, &facts);
     } while (facts.pages_received < 200);
     clear_wire(&leader->peers);
     clear_wire(&follower->peers);
+}
+
+static void test_catchup_newer_checkpoint_after_link_loss_keeps_pages(void **state)
+{
+    (void)state;
+    pull_some_pages();
     catchup_down(leader->catchup, FOLLOWER);
     catchup_down(follower->catchup, LEADER);
     assert_null(store_pinned(leader->store));
@@ -463,6 +469,7 @@ static void test_catchup_newer_checkpoint_after_link_loss_keeps_pages(void **sta
     make_checkpoint(leader);
     catchup_send_snapshot(leader->catchup, raft_id_of(FOLLOWER));
     assert_true(run(5000) < 5000);
+    struct catchup_facts facts;
     catchup_facts(leader->catchup, &facts);
     assert_true(facts.pages_sent < 600 + 1 + CATCHUP_PAGES_MAX * CATCHUP_REQUESTS_MAX);
     assert_int_equal(follower->installed_calls, 1);
@@ -537,14 +544,7 @@ static void test_catchup_dead_server_ends_the_pull(void **state)
 static void test_catchup_pull_without_a_giver_waits_for_the_next_one(void **state)
 {
     (void)state;
-    catchup_send_snapshot(leader->catchup, raft_id_of(FOLLOWER));
-    struct catchup_facts facts;
-    do {
-        turn();
-        catchup_facts(follower->catchup, &facts);
-    } while (facts.pages_received < 200);
-    clear_wire(&leader->peers);
-    clear_wire(&follower->peers);
+    pull_some_pages();
     catchup_down(follower->catchup, LEADER);
     for (unsigned i = 0; i < CATCHUP_REQUEST_MS + 100u; i++) {
         follower->fake.now_ns += MS;
