@@ -5,7 +5,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -13,9 +12,10 @@
 #include "consensus/log_internal.h"
 #include "consensus/vote.h"
 #include "tests/unit/support/fake_machine.h"
+#include "tests/unit/support/nth_failure.h"
 
 #define MS 1000000ull
-enum { REGION_OFFSET = 1 << 20, REGION_BYTES = LOG_REGION_BYTES_MIN, DISK = REGION_OFFSET + REGION_BYTES, BODY = 3000, TRIES_MAX = 10000 };
+enum { REGION_OFFSET = 1 << 20, REGION_BYTES = LOG_REGION_BYTES_MIN, DISK = REGION_OFFSET + REGION_BYTES, BODY = 3000 };
 enum { TURNS = 14, BATCH = 6 };
 static const uint64_t raft_id = 0x1101;
 static const uint8_t cluster_id[16] = "cluster";
@@ -180,69 +180,58 @@ static bool vote_life(enum fake_call call, uint64_t n)
 
 /* -- every n -- */
 
-static void every(bool (*life)(enum fake_call call, uint64_t n), enum fake_call call, uint64_t at_least)
-{
-    uint64_t n = 1;
-    while (life(call, n)) {
-        n++;
-        assert_true(n < TRIES_MAX);
-    }
-    printf("  %llu failures\n", (unsigned long long)(n - 1));
-    assert_true(n > at_least); /* a life that asks for nothing proves nothing */
-}
-
 static void test_log_each_failed_reservation_is_no_memory(void **state)
 {
     (void)state;
-    every(log_life, FAKE_RESERVE, 2);
+    nth_failure_each(log_life, FAKE_RESERVE, 2);
 }
 
 static void test_log_each_failed_read_is_told_and_loses_nothing(void **state)
 {
     (void)state;
-    every(log_life, FAKE_READ, 10);
+    nth_failure_each(log_life, FAKE_READ, 10);
 }
 
 static void test_log_each_failed_write_loses_nothing_persisted(void **state)
 {
     (void)state;
-    every(log_life, FAKE_WRITE, 10);
+    nth_failure_each(log_life, FAKE_WRITE, 10);
 }
 
 static void test_log_each_failed_flush_loses_nothing_persisted(void **state)
 {
     (void)state;
-    every(log_life, FAKE_FLUSH, 10);
+    nth_failure_each(log_life, FAKE_FLUSH, 10);
 }
 
 static void test_vote_each_failed_reservation_is_no_memory(void **state)
 {
     (void)state;
-    every(vote_life, FAKE_RESERVE, 1);
+    nth_failure_each(vote_life, FAKE_RESERVE, 1);
 }
 
 static void test_vote_each_failed_read_is_told_and_forgets_nothing(void **state)
 {
     (void)state;
-    every(vote_life, FAKE_READ, 4);
+    nth_failure_each(vote_life, FAKE_READ, 4);
 }
 
 static void test_vote_each_failed_write_forgets_nothing_promised(void **state)
 {
     (void)state;
-    every(vote_life, FAKE_WRITE, 10);
+    nth_failure_each(vote_life, FAKE_WRITE, 10);
 }
 
 static void test_vote_each_failed_flush_forgets_nothing_promised(void **state)
 {
     (void)state;
-    every(vote_life, FAKE_FLUSH, 10);
+    nth_failure_each(vote_life, FAKE_FLUSH, 10);
 }
 
 static void test_vote_each_full_queue_is_tried_again(void **state)
 {
     (void)state;
-    every(vote_life, FAKE_SUBMIT, 10);
+    nth_failure_each(vote_life, FAKE_SUBMIT, 10);
 }
 
 int main(void)

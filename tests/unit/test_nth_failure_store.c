@@ -6,16 +6,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "replicate/store_private.h"
+#include "tests/unit/support/nth_failure.h"
 #include "tests/unit/support/store_bench.h"
 
-enum { FEW = 40, TRIES_MAX = 10000, IDLE_MAX = 50 };
+enum { FEW = 40, IDLE_MAX = 50 };
 
 static struct bench *source; /* what installs take their pages from */
 
@@ -180,22 +180,11 @@ static bool boot_life(enum fake_call call, uint64_t n)
     return reached;
 }
 
-static void every(bool (*life)(enum fake_call call, uint64_t n), enum fake_call call, uint64_t at_least)
-{
-    uint64_t n = 1;
-    while (life(call, n)) {
-        n++;
-        assert_true(n < TRIES_MAX);
-    }
-    printf("  %llu failures\n", (unsigned long long)(n - 1));
-    assert_true(n > at_least); /* a life that asks for nothing proves nothing */
-}
-
 #define EACH(name, life, call, at_least) \
     static void name(void **state) \
     { \
         (void)state; \
-        every(life, call, at_least); \
+        nth_failure_each(life, call, at_least); \
     }
 
 EACH(test_checkpoint_each_failed_write_leaves_a_whole_one, checkpoint_life, FAKE_WRITE, 5)
