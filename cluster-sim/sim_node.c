@@ -126,6 +126,9 @@ void sim_boot_later(struct sim_node *node, uint64_t delay_ns)
 static void look_after(struct sim_node *node)
 {
     bool failed = node->node->disk == STORE_DISK_OK && node->node->group->disk_failed;
+    if (node_awaits_repair(node->node) && node->damaged) {
+        return; /* there is nothing that an operator could do for it */
+    }
     if (node->node->disk != STORE_DISK_OK || failed) {
         if (!node->disk.error_told) {
             sim_fail(node->sim, SIM_EXIT_INVARIANT + SIM_DURABLE, "DURABLE node %u, whose disk works, takes no part: %s", node->number, node->node->disk_reason);

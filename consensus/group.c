@@ -295,12 +295,14 @@ uint64_t group_deadline_ns(const struct group *group)
 
 /* -- facts -- */
 
-static bool majority_heard(const struct group *group)
+static uint64_t hearing_window_ns(const struct group *group)
 {
-    uint64_t now = group_now_ns(group), window = (uint64_t)group->config.boot->election_timeout_ms * 1000000u;
-    if (!group_is_leader(group)) {
-        return group->library_open && group->leader_heard_ns != 0 && now - group->leader_heard_ns <= window;
-    }
+    return (uint64_t)group->config.boot->election_timeout_ms * 1000000u;
+}
+
+bool group_majority_heard(const struct group *group, unsigned without)
+{
+    uint64_t now = group_now_ns(group);
     unsigned voters = 0, heard = 0;
     for (unsigned i = 0; i < group->raft.configuration.n; i++) {
         const struct raft_server *server = &group->raft.configuration.servers[i];
@@ -311,9 +313,14 @@ static bool majority_heard(const struct group *group)
         const struct group_peer *peer = &group->peers[node];
         uint64_t at = server->id == group->raft_id ? now : peer->up && peer->raft_id == server->id ? peers_heard_ns(group_peers(group), node) : 0;
         voters++;
-        heard += at != 0 && now - at <= window;
+        heard += at != 0 && node != without && now - at <= hearing_window_ns(group);
     }
     return heard > voters / 2;
+}
+
+static bool leader_heard(const struct group *group)
+{
+    return group->library_open && group->leader_heard_ns != 0 && group_now_ns(group) - group->leader_heard_ns <= hearing_window_ns(group);
 }
 
 void group_facts(const struct group *group, struct group_facts *out)
@@ -348,7 +355,7 @@ void group_facts(const struct group *group, struct group_facts *out)
     const char *address = NULL;
     raft_leader(raft, &leader, &address);
     out->leader_id = leader;
-    out->majority = majority_heard(group);
+    out->majority = group_is_leader(group) ? group_majority_heard(group, 0) : leader_heard(group);
 }
 
 void group_member(const struct group *group, unsigned node, struct group_member_facts *out)

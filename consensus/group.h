@@ -101,8 +101,8 @@ MUST_CHECK enum status group_create(struct group **out, const struct group_confi
 void group_set_peers(struct group *group, struct peers *peers);
 /* Read vote slots and log (synchronous), then raise and flush the boot number: the group runs, and speaks, when that has completed (a later group_tick).
  * `superblock` (geometry, checkpoint, members, incarnation) is borrowed for the call. May be called again, for a new life after store_adopt.
- * BUSY: disk requests of the former life are still under way; call again later.  CORRUPT: a record that was durable is bad, `reason` says which; the
- * caller gives the incarnation up (store_adopt) and starts anew.  IO_ERROR: the disk failed.  INVALID: the superblock's numbers cannot be. */
+ * BUSY: disk requests of the former life are still under way; call again later.  CORRUPT: a record that was durable is bad, `reason` says which; this
+ * incarnation has ended, the caller awaits its repair.  IO_ERROR: the disk failed.  INVALID: the superblock's numbers cannot be. */
 MUST_CHECK enum status group_start(struct group *group, const struct disk_superblock *superblock, char reason[200]);
 
 /* -- events -- */
@@ -111,6 +111,9 @@ void group_tick(struct group *group);               /* due timers, completions t
 void group_write(struct group *group);
 uint64_t group_deadline_ns(const struct group *group); /* when group_tick is due next; 0: at once */
 void group_own_hello(struct group *group, unsigned peer, struct peers_hello *hello);
+/* The hello of a node whose disk is damaged and whose group is stopped or never started. It shows an id that exists nowhere, and is never accepted: a leader
+ * with a majority that does without this node refuses it with PEERS_REASON_REPAIR, everyone else with NOT_NOW. */
+void group_damaged_hello(uint64_t raft_id, struct peers_hello *hello);
 /* OK, or REFUSED with a reason: the peer shows an older disk than we have evidence of, its id was removed, its numbers cannot be, or we have not started
  * yet. Both lanes. */
 MUST_CHECK enum status group_accept_hello(struct group *group, unsigned peer, const struct peers_hello *hello, enum peers_reason *reason);

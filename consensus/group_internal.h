@@ -17,7 +17,8 @@
 #include "consensus/vote.h"
 #include "include/check.h"
 
-enum { GROUP_HELLO_JOINING = 1 }; /* in peers_hello.flags */
+/* In peers_hello.flags. */
+enum { GROUP_HELLO_JOINING = 1, GROUP_HELLO_DAMAGED = 2 };
 enum { GROUP_ADDRESS_BYTES = 20 };
 
 enum group_phase {
@@ -136,6 +137,8 @@ void group_say(const struct group *group, enum log_level level, const char *form
 void group_stop(struct group *group);
 /* This incarnation has ended: stop, and tell the node with the next tick. */
 void group_give_up(struct group *group);
+/* Leader: was a majority of the voters heard within the election timeout, counting none of node `without` (0: all count)? */
+bool group_majority_heard(const struct group *group, unsigned without);
 void group_address_of(uint64_t raft_id, char address[GROUP_ADDRESS_BYTES]);
 
 /* -- group_step.c -- */
@@ -173,6 +176,8 @@ const struct raft_server *membership_find(const struct group *group, uint64_t ra
 const struct raft_server *membership_find_node(const struct group *group, unsigned node);
 /* Is `raft_id`, which is in term `term`, certainly no member: do we lead, and is our configuration the newest there is? */
 bool membership_certainly_removed(const struct group *group, uint64_t raft_id, uint64_t term);
+/* Do we lead for certain, and was a majority of the voters heard within the election timeout, none of them of `node`? */
+bool membership_whole_without(const struct group *group, unsigned node);
 /* Evidence of what members acknowledged. */
 void membership_note_evidence(struct group *group, uint64_t raft_id, uint64_t boot_number, uint64_t match_index);
 

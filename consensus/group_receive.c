@@ -25,6 +25,13 @@ void group_own_hello(struct group *group, unsigned peer, struct peers_hello *hel
     hello->life = group->life;
 }
 
+void group_damaged_hello(uint64_t raft_id, struct peers_hello *hello)
+{
+    hello->raft_id = raft_id;
+    hello->boot_number = 1;
+    hello->flags = GROUP_HELLO_DAMAGED;
+}
+
 enum status group_accept_hello(struct group *group, unsigned peer, const struct peers_hello *hello, enum peers_reason *reason)
 {
     if (!group_running(group)) {
@@ -34,6 +41,10 @@ enum status group_accept_hello(struct group *group, unsigned peer, const struct 
     if (hello->boot_number > GROUP_NUMBER_MAX || hello->term > GROUP_NUMBER_MAX || hello->last_index > GROUP_NUMBER_MAX ||
         hello->last_term > GROUP_NUMBER_MAX) {
         *reason = PEERS_REASON_NOT_NOW;
+        return STATUS_REFUSED;
+    }
+    if ((hello->flags & GROUP_HELLO_DAMAGED) != 0) {
+        *reason = membership_whole_without(group, peer) ? PEERS_REASON_REPAIR : PEERS_REASON_NOT_NOW;
         return STATUS_REFUSED;
     }
     const struct disk_evidence *evidence = vote_evidence(group->vote, hello->raft_id);

@@ -54,6 +54,11 @@ bool membership_certainly_removed(const struct group *group, uint64_t raft_id, u
     return leads_for_certain(group) && term <= raft_current_term(&group->raft) && membership_find(group, raft_id) == NULL;
 }
 
+bool membership_whole_without(const struct group *group, unsigned node)
+{
+    return leads_for_certain(group) && group_majority_heard(group, node);
+}
+
 void membership_note_evidence(struct group *group, uint64_t raft_id, uint64_t boot_number, uint64_t match_index)
 {
     uint64_t keep[DISK_MEMBERS_MAX];

@@ -255,6 +255,8 @@ static const char *reason_words(enum peers_reason reason)
         return "its id is no member and its node number has another";
     case PEERS_REASON_NOT_NOW:
         return "not now";
+    case PEERS_REASON_REPAIR:
+        return "its disk is damaged, and a majority without it will give it everything anew";
     }
     return "no reason";
 }

@@ -49,7 +49,8 @@ enum peers_reason {
     PEERS_REASON_STALE = 1,    /* we have evidence of a later state of your disk: come back under a new incarnation */
     PEERS_REASON_REPLACED = 2, /* your id is not, or no longer, a member and your node number has another: the same */
     PEERS_REASON_NOT_NOW = 3,  /* try again later */
-    PEERS_REASON_MAX = 3,
+    PEERS_REASON_REPAIR = 4,   /* your disk is damaged, and we are a majority without you: come back under a new incarnation */
+    PEERS_REASON_MAX = 4,
 };
 
 struct peers_message {

@@ -74,12 +74,39 @@ void node_stand_aside(struct node *node, enum store_disk disk, const char *forma
     node->disk = disk;
     node->leading = false;
     world_step_down(node->world);
-    node_log(node, LOG_ERROR, "this node takes no part until it is started again: %s", node->disk_reason);
+    node_log(node, LOG_ERROR, "this node takes no part: %s", node->disk_reason);
     for (unsigned peer = 1; peer <= node->boot->node_count; peer++) {
         if (peer != node->boot->node_number) {
             peers_reset(node->peers, peer);
         }
     }
+}
+
+void node_await_repair(struct node *node, const char *damage)
+{
+    if (node->boot->node_count == 1) {
+        node_stand_aside(node, STORE_DISK_CORRUPT, "%s: the disk is corrupt: a cluster of one node has lost its world with its disk", damage);
+        return;
+    }
+    node->damaged_id = raft_id_make(node->boot->node_number, fresh_incarnation(node));
+    node_stand_aside(node, STORE_DISK_CORRUPT, "%s: the disk is corrupt and stays as it is until a majority of the other nodes runs and repairs it", damage);
+}
+
+/* A majority that does without this node is there: what its disk still has is needed no more. */
+static void repair(struct node *node)
+{
+    if (store_adopt(node->store, fresh_incarnation(node), true) != STATUS_OK) {
+        node->disk = STORE_DISK_FAILED;
+        snprintf(node->disk_reason, sizeof node->disk_reason, "the corrupt disk cannot be written: the new incarnation may not be on it");
+        node_log(node, LOG_ERROR, "%s", node->disk_reason);
+        return;
+    }
+    node_restart(node, "its disk is corrupt and a majority does without it: it joins as a stranger under a new incarnation");
+}
+
+bool node_awaits_repair(const struct node *node)
+{
+    return !node->restarting && node->disk == STORE_DISK_CORRUPT && node->damaged_id != 0;
 }
 
 /* Is there anything left to do in this life? */
@@ -93,13 +120,20 @@ static bool takes_part(const struct node *node)
 static void own_hello(void *context, unsigned peer, struct peers_hello *hello)
 {
     struct node *node = context;
-    group_own_hello(node->group, peer, hello);
+    if (node_awaits_repair(node)) {
+        group_damaged_hello(node->damaged_id, hello);
+    } else {
+        group_own_hello(node->group, peer, hello);
+    }
 }
 
 static enum status accept_hello(void *context, unsigned peer, unsigned lane, const struct peers_hello *hello, enum peers_reason *reason)
 {
     struct node *node = context;
     (void)lane;
+    if (node_awaits_repair(node)) {
+        return STATUS_OK; /* nothing is said on the channel; but only who has accepted hears the answer to its own hello */
+    }
     if (node->disk != STORE_DISK_OK) {
         *reason = PEERS_REASON_NOT_NOW;
         return STATUS_REFUSED;
@@ -110,7 +144,7 @@ static enum status accept_hello(void *context, unsigned peer, unsigned lane, con
 static void peer_up(void *context, unsigned peer, unsigned lane, const struct peers_hello *hello)
 {
     struct node *node = context;
-    if (lane == PEERS_LANE_RAFT) {
+    if (lane == PEERS_LANE_RAFT && !node_awaits_repair(node)) {
         group_peer_up(node->group, peer, hello);
     }
 }
@@ -130,12 +164,19 @@ static void peer_refused(void *context, unsigned peer, unsigned lane, enum peers
 {
     struct node *node = context;
     (void)lane;
-    group_peer_refused(node->group, peer, reason);
+    if (!node_awaits_repair(node)) {
+        group_peer_refused(node->group, peer, reason);
+    } else if (reason == PEERS_REASON_REPAIR) {
+        repair(node);
+    }
 }
 
 static enum status peer_message(void *context, unsigned peer, unsigned lane, const struct peers_message *message)
 {
     struct node *node = context;
+    if (node_awaits_repair(node)) {
+        return STATUS_REFUSED; /* two that wait have nothing to say to each other, and nobody else accepted us */
+    }
     if (lane == PEERS_LANE_RAFT && message->type >= GROUP_MESSAGE_FIRST && message->type <= GROUP_MESSAGE_LAST) {
         return group_message(node->group, peer, message);
     }
@@ -341,60 +382,53 @@ enum status node_create(struct node **out, const struct machine *machine, const 
 
 /* -- boot -- */
 
-/* A disk without usable state: the node becomes a stranger, if there is a cluster to take it in. */
-static void adopt_disk(struct node *node)
+static void adopt_blank_disk(struct node *node)
 {
-    const char *what = node->disk == STORE_DISK_BLANK ? "is blank" : "is corrupt";
     if (node->boot->node_count == 1) {
-        snprintf(node->disk_reason + strlen(node->disk_reason), sizeof node->disk_reason - strlen(node->disk_reason),
-                 "%sthe disk %s: a cluster of one node has lost its world with its disk", node->disk_reason[0] != '\0' ? "; " : "", what);
-        node_log(node, LOG_ERROR, "%s", node->disk_reason);
+        node_stand_aside(node, STORE_DISK_BLANK, "the disk is blank: a cluster of one node has lost its world with its disk");
         return;
     }
-    node_log(node, LOG_WARNING, "the disk %s%s%s: this node joins as a stranger under a new incarnation", what,
-             node->disk_reason[0] != '\0' ? ": " : "", node->disk_reason);
-    if (store_adopt(node->store, fresh_incarnation(node), node->disk == STORE_DISK_CORRUPT) != STATUS_OK) {
-        node->disk = STORE_DISK_FAILED;
-        snprintf(node->disk_reason, sizeof node->disk_reason, "the disk cannot be written");
-        return;
+    node_log(node, LOG_WARNING, "the disk is blank: this node joins as a stranger under a new incarnation");
+    if (store_adopt(node->store, fresh_incarnation(node), false) != STATUS_OK) {
+        node_stand_aside(node, STORE_DISK_FAILED, "the disk cannot be written");
     }
-    node->disk = STORE_DISK_OK;
-    node->disk_reason[0] = '\0';
+}
+
+static void open_disk(struct node *node)
+{
+    enum store_disk disk = STORE_DISK_OK;
+    char why[200] = "";
+    enum status status = store_open(node->store, &disk, why);
+    if (status != STATUS_OK) {
+        node_stand_aside(node, STORE_DISK_FAILED, "the disk cannot be read: %s", status_sentence(status));
+    } else if (disk == STORE_DISK_BLANK) {
+        adopt_blank_disk(node);
+    } else if (disk == STORE_DISK_CORRUPT) {
+        node_await_repair(node, why);
+    } else if (disk != STORE_DISK_OK) {
+        node_stand_aside(node, disk, "%s", why);
+    }
 }
 
 static void start_group(struct node *node)
 {
-    enum status status = group_start(node->group, store_superblock(node->store), node->disk_reason);
+    char why[200] = "";
+    enum status status = group_start(node->group, store_superblock(node->store), why);
     if (status == STATUS_CORRUPT) {
-        node->disk = STORE_DISK_CORRUPT;
-        adopt_disk(node);
-        if (node->disk == STORE_DISK_OK) {
-            status = group_start(node->group, store_superblock(node->store), node->disk_reason);
-        }
-    }
-    if (status != STATUS_OK && node->disk == STORE_DISK_OK) {
-        node->disk = STORE_DISK_FAILED;
-        node_log(node, LOG_ERROR, "the group cannot start: %s (%s)", node->disk_reason, status_sentence(status));
+        node_await_repair(node, why);
+    } else if (status != STATUS_OK) {
+        node_stand_aside(node, STORE_DISK_FAILED, "the group cannot start: %s (%s)", why, status_sentence(status));
     }
 }
 
 void node_start(struct node *node)
 {
-    enum status status = store_open(node->store, &node->disk, node->disk_reason);
-    if (status != STATUS_OK) {
-        node->disk = STORE_DISK_FAILED;
-        snprintf(node->disk_reason, sizeof node->disk_reason, "the disk cannot be read: %s", status_sentence(status));
+    open_disk(node);
+    if (node->disk == STORE_DISK_OK) {
+        node->filling = true;
+        store_fill_restart(node->store);
+        start_group(node);
     }
-    if (node->disk == STORE_DISK_BLANK || node->disk == STORE_DISK_CORRUPT) {
-        adopt_disk(node);
-    }
-    if (node->disk != STORE_DISK_OK) {
-        node_log(node, LOG_ERROR, "this node takes no part: %s", node->disk_reason);
-        return;
-    }
-    node->filling = true;
-    store_fill_restart(node->store);
-    start_group(node);
 }
 
 /* -- links -- */
@@ -406,7 +440,7 @@ void node_link_up(struct node *node, unsigned peer, unsigned lane, bool initiato
     if (node->disk == STORE_DISK_OK) {
         group_facts(node->group, &facts);
     }
-    if (node->restarting || !facts.started) {
+    if (node->restarting || (!facts.started && !node_awaits_repair(node))) {
         node->machine->link_reset(node->machine->context, peer, lane); /* nothing can be said yet of this incarnation: a new link comes soon */
         return;
     }
@@ -442,9 +476,9 @@ static void fill_step(struct node *node)
     }
     if (status == STATUS_CORRUPT) {
         char why[120];
-        snprintf(why, sizeof why, "page store: page %u in slot %u does not verify: the disk is corrupt", (unsigned)page,
+        snprintf(why, sizeof why, "page store: page %u in slot %u does not verify", (unsigned)page,
                  (unsigned)store_page_slot(node->store, page));
-        node_become_stranger(node, why);
+        node_await_repair(node, why);
         return;
     }
     if (status != STATUS_OK) {
@@ -456,7 +490,7 @@ static void fill_step(struct node *node)
     }
     const struct checkpoint *checkpoint = store_checkpoint(node->store);
     if (world_load(node->world, &checkpoint->record, checkpoint->epoch, checkpoint->digest) != STATUS_OK) {
-        node_become_stranger(node, "the checkpoint's pages do not have the digest that it names");
+        node_await_repair(node, "page store: the checkpoint's pages do not have the digest that it names");
         return;
     }
     node->filling = false;
@@ -493,6 +527,10 @@ static void scrub_tick(struct node *node)
 
 void node_tick(struct node *node)
 {
+    if (node_awaits_repair(node)) {
+        peers_tick(node->peers, node_now_ns(node));
+        peers_flush(node->peers);
+    }
     if (!takes_part(node)) {
         return;
     }
@@ -530,7 +568,10 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 uint64_t node_deadline_ns(const struct node *node)
 {
-    if (node->restarting || node->disk != STORE_DISK_OK) {
+    if (node_awaits_repair(node)) {
+        return peers_deadline_ns(node->peers);
+    }
+    if (!takes_part(node)) {
         return UINT64_MAX;
     }
     if (node->filling) {

@@ -87,7 +87,8 @@ struct node {
     uint64_t started_ns;
 
     enum store_disk disk;
-    char disk_reason[200];
+    char disk_reason[320];
+    uint64_t damaged_id;              /* what the hello shows while the corrupt disk awaits its repair; 0: it does not */
     char last_words[NODE_LAST_WORDS_BYTES];
 
     bool filling;                     /* the image is not yet the checkpoint's */
@@ -120,7 +121,10 @@ struct node {
 void node_log(const struct node *node, enum log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void node_restart(struct node *node, const char *why);
 uint64_t node_now_ns(const struct node *node);
-/* Give the disk's incarnation up and start anew as a stranger. */
+/* The disk is damaged, `damage` says where: take no part and leave it as it is, until a leader says that a majority does without this node. */
+void node_await_repair(struct node *node, const char *damage);
+bool node_awaits_repair(const struct node *node);
+/* Give the disk's incarnation up and start anew as a stranger. Others have said that they can do without it. */
 void node_become_stranger(struct node *node, const char *why);
 /* Take no part any more until this node is started again, and leave the disk as it is: `format` says why. */
 void node_stand_aside(struct node *node, enum store_disk disk, const char *format, ...) __attribute__((format(printf, 3, 4)));

@@ -46,6 +46,32 @@ class StrangeDisk(Scenario):
         self.assertNotEqual(self.cluster.node(node)["incarnation"], before)
         self.assertIn("the disk is corrupt", self.cluster.log(node)[said:])
 
+    def test_disks_of_majority_corrupt_are_kept_until_one_is_whole_again(self):
+        """NO-AMNESIA: a disk is given up only when a majority can do without it."""
+        cluster, (first, second) = self.cluster, self.cluster.others(self.cluster.wait_host())
+        cluster.execute("kept = 'what everybody saw'")
+        front, fronts = 16384, {}
+        for node in (1, 2, 3):
+            cluster.kill(node)
+        for node in (first, second):
+            with open(self.disk(node), "r+b") as file:
+                fronts[node] = file.read(front)
+                file.seek(0)
+                file.write(bytes(255 - byte for byte in fronts[node]))
+        for node in (1, 2, 3):
+            cluster.start_node(node)
+        for node in (first, second):
+            wait_until(lambda node=node: "until a majority" in cluster.node(node)["reason"], f"node {node} says that it keeps its disk")
+        cluster.kill(first)
+        for node in (first, second):
+            with open(self.disk(node), "rb") as file:
+                self.assertEqual(file.read(front), bytes(255 - byte for byte in fronts[node]))
+        with open(self.disk(first), "r+b") as file:
+            file.write(fronts[first])
+        cluster.start_node(first)
+        cluster.wait_ok()
+        self.assertEqual(cluster.evaluate("kept"), "what everybody saw")
+
     def test_disk_of_another_cluster_is_refused(self):
         """VERIFY: nothing of a foreign disk is used or destroyed."""
         node = self.standby()

@@ -1,6 +1,6 @@
 /* Every sector, seen by whole nodes. A cluster lives, makes checkpoints and comes to rest; all its nodes lose power. Then one sector of node 1's disk is
  * harmed (tests/unit/test_every_sector.c says how, and looks at what is read), and the nodes start again.
- *   Three nodes: node 1, which is alone for a while every other time, never hosts alone; with its peers it ends up as a voter with the image that all
+ *   Three nodes: node 1, which is alone for a while every other time, never hosts alone and gives no disk up; with its peers it ends up as a voter with the image that all
  *   have, under a new incarnation if it had to give its own up, and then it has said which part of its disk is broken. Nothing that was committed is lost,
  *   and the cluster goes on.
  *   One node: it goes on with what it had, or it takes no part, says which part of its disk is broken, and leaves the disk as it is.
@@ -117,6 +117,15 @@ static void live(unsigned count)
     victim->fake.machine.block_submit = real_submit;
 }
 
+static void forget(void)
+{
+    for (unsigned number = 1; number <= nodes->count; number++) {
+        munmap(taken[number], NODES_DISK_BYTES);
+    }
+    munmap(before_last, NODES_DISK_BYTES);
+    nodes_destroy(nodes);
+}
+
 static void end(void)
 {
     for (unsigned part = 0; part < PARTS; part++) {
@@ -124,11 +133,7 @@ static void end(void)
                (unsigned long long)kept[part], (unsigned long long)strangers[part], (unsigned long long)stopped[part]);
         assert_true(kept[part] > 0 && (part == 0 || strangers[part] + stopped[part] > 0));
     }
-    for (unsigned number = 1; number <= nodes->count; number++) {
-        munmap(taken[number], NODES_DISK_BYTES);
-    }
-    munmap(before_last, NODES_DISK_BYTES);
-    nodes_destroy(nodes);
+    forget();
 }
 
 /* -- one disk -- */
@@ -216,10 +221,16 @@ static bool goes_on(const struct nodes *all)
 
 static void try_with_peers(unsigned part, bool alone_first)
 {
+    static uint8_t harmed[2 * BLOCK];
+    memcpy(harmed, victim->fake.disk.current, sizeof harmed);
     nodes_power_on(victim);
     for (unsigned i = 0; alone_first && i < ALONE_MS; i++) {
         nodes_turn(nodes);
         assert_true(victim->node == NULL || !world_hosting(victim->node->world));
+    }
+    if (alone_first) {
+        assert_int_equal(victim->restarts, 0);
+        assert_memory_equal(victim->fake.disk.current, harmed, 2 * BLOCK);
     }
     for (unsigned number = 2; number <= nodes->count; number++) {
         nodes_power_on(&nodes->node[number]);
@@ -296,6 +307,48 @@ static void test_every_sector_is_repaired_from_peers(void **state)
     end();
 }
 
+static void flip(struct nodes_node *node, uint64_t offset)
+{
+    node->fake.disk.current[offset] ^= 1;
+    node->fake.disk.durable[offset] ^= 1;
+}
+
+/* NO-AMNESIA: while no majority can do without it, a damaged disk is all that there is of what it holds. */
+static void test_damaged_disks_of_a_majority_are_kept_until_one_of_them_is_whole_again(void **state)
+{
+    (void)state;
+    static uint8_t harmed[3][FRONT];
+    live(3);
+    restore();
+    for (unsigned number = 1; number <= 2; number++) {
+        struct nodes_node *node = &nodes->node[number];
+        flip(node, 100);
+        flip(node, BLOCK + 100);
+        memcpy(harmed[number], node->fake.disk.current, FRONT);
+    }
+    for (unsigned number = 1; number <= 3; number++) {
+        nodes_power_on(&nodes->node[number]);
+    }
+    nodes_run(nodes, REST_MS, NULL);
+    assert_null(nodes_host(nodes));
+    for (unsigned number = 1; number <= 2; number++) {
+        struct nodes_node *node = &nodes->node[number];
+        assert_int_equal(node->restarts, 0);
+        assert_int_equal(node->node->disk, STORE_DISK_CORRUPT);
+        assert_non_null(strstr(node->node->disk_reason, "superblock"));
+        assert_non_null(strstr(node->node->disk_reason, "until a majority of the other nodes runs and repairs it"));
+        assert_memory_equal(node->fake.disk.current, harmed[number], FRONT);
+    }
+    nodes_power_cut(victim);
+    flip(victim, 100);
+    nodes_power_on(victim);
+    assert_true(nodes_run(nodes, WHOLE_MS, goes_on));
+    assert_int_equal(nodes_raft_id(victim), raft_id_make(1, 101));
+    assert_int_not_equal(nodes_raft_id(&nodes->node[2]), raft_id_make(2, 102));
+    stop();
+    forget();
+}
+
 static void test_every_sector_of_a_cluster_of_one_is_right_or_stops_it_with_a_sentence(void **state)
 {
     (void)state;
@@ -308,6 +361,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_sector_is_repaired_from_peers),
+        cmocka_unit_test(test_damaged_disks_of_a_majority_are_kept_until_one_of_them_is_whole_again),
         cmocka_unit_test(test_every_sector_of_a_cluster_of_one_is_right_or_stops_it_with_a_sentence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -37,6 +37,38 @@ static void test_group_power_loss_of_all_keeps_what_was_committed(void **state)
     cluster_destroy(cluster);
 }
 
+/* What would `node` say to another one whose disk is damaged? */
+static enum peers_reason answer_to_damaged(struct cluster_node *node, unsigned damaged)
+{
+    struct peers_hello hello = {0};
+    enum peers_reason reason = PEERS_REASON_NONE;
+    group_damaged_hello(raft_id_make(damaged, 77), &hello);
+    assert_int_equal(group_accept_hello(node->group, damaged, &hello, &reason), STATUS_REFUSED);
+    return reason;
+}
+
+/* NO-AMNESIA: only a leader whose majority does without the damaged node tells it to give its disk up. */
+static void test_group_damaged_node_is_repaired_only_by_a_majority_without_it(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 21);
+    struct cluster_node *leader = cluster_leader(cluster);
+    unsigned near = cluster_follower(cluster, leader, 0)->number, far = cluster_follower(cluster, leader, 1)->number;
+    cluster_submit_some(cluster, 3, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    assert_int_equal(answer_to_damaged(leader, near), PEERS_REASON_REPAIR);
+    assert_int_equal(answer_to_damaged(&cluster->nodes[near], far), PEERS_REASON_NOT_NOW);
+    cluster_power_cut(&cluster->nodes[far]);
+    cluster_run(cluster, 5 * CLUSTER_ELECTION_MS);
+    assert_ptr_equal(cluster_leader(cluster), leader);
+    assert_int_equal(answer_to_damaged(leader, near), PEERS_REASON_NOT_NOW);
+    assert_int_equal(answer_to_damaged(leader, far), PEERS_REASON_REPAIR);
+    cluster_power_cut(&cluster->nodes[near]);
+    cluster_run(cluster, 5 * CLUSTER_ELECTION_MS);
+    assert_int_equal(answer_to_damaged(leader, far), PEERS_REASON_NOT_NOW);
+    cluster_destroy(cluster);
+}
+
 static void test_group_lost_disk_comes_back_under_a_new_id(void **state)
 {
     (void)state;
@@ -444,6 +476,7 @@ int main(int argc, char **argv)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_group_power_loss_of_all_keeps_what_was_committed),
+        cmocka_unit_test(test_group_damaged_node_is_repaired_only_by_a_majority_without_it),
         cmocka_unit_test(test_group_lost_disk_comes_back_under_a_new_id),
         cmocka_unit_test(test_group_lost_disk_of_the_leader_comes_back),
         cmocka_unit_test(test_group_replaced_disk_that_returns_joins_anew),

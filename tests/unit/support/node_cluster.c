@@ -356,7 +356,7 @@ bool nodes_needs_care(const struct nodes_node *node)
         return node->create_failed;
     }
     if (node->node->disk != STORE_DISK_OK) {
-        return true;
+        return !node_awaits_repair(node->node);
     }
     group_facts(node->node->group, &facts);
     return facts.disk_failed;
