@@ -281,6 +281,18 @@ static bool evidence_everywhere(struct sim *sim, const struct sim_node *victim, 
     return true;
 }
 
+/* The older disk is started `left` times more before it can speak with anybody: it counts as many boots as others have seen, or more. */
+static void start_again_event(struct sim *sim, void *context, uint64_t left)
+{
+    struct sim_node *node = context;
+    if (sim_alive(node) && node->damaged && node->known_id == node->damaged_id && !sim->healed) {
+        sim_crash(node, SIM_MS);
+        if (left > 1) {
+            sim_at(sim, SIM_MS + sim_below(sim, 4 * SIM_MS), start_again_event, node, left - 1);
+        }
+    }
+}
+
 static bool put_older_back(struct sim *sim, struct sim_node *node)
 {
     bool from_create = sim_chance(sim, 30);
@@ -298,7 +310,11 @@ static bool put_older_back(struct sim *sim, struct sim_node *node)
     } else {
         sim_disk_put_back(node);
     }
-    sim_boot_later(node, sim_below(sim, 2 * SIM_SECOND));
+    uint64_t off = sim_below(sim, 2 * SIM_SECOND);
+    sim_boot_later(node, off);
+    if (sim_chance(sim, 30) && (sim->faults & 1u << SIM_FAULT_CRASH) != 0) {
+        sim_at(sim, off + sim_below(sim, 4 * SIM_MS), start_again_event, node, 1 + sim_below(sim, 4));
+    }
     return true;
 }
 

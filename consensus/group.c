@@ -178,7 +178,6 @@ enum status group_start(struct group *group, const struct disk_superblock *super
     }
     group->raft_id = raft_id_make(superblock->node_number, superblock->incarnation);
     group_address_of(group->raft_id, group->address);
-    group->config.machine->entropy(group->config.machine->context, &group->life, sizeof group->life);
     take_checkpoint(group, superblock);
     enum status status = read_disk(group, superblock, reason);
     if (status != STATUS_OK) {
@@ -189,7 +188,9 @@ enum status group_start(struct group *group, const struct disk_superblock *super
         /* Entries of this term are ours already, so we took part in it; whom we voted for is not known: in it we vote for nobody else. */
         vote_set(group->vote, term, term > group->start.last_term ? group->raft_id : 0);
     }
-    vote_raise_boot_number(group->vote);
+    uint64_t life = 0;
+    group->config.machine->entropy(group->config.machine->context, &life, sizeof life);
+    vote_raise_boot_number(group->vote, life);
     group->checkpoint_index = group->hold_index = group->unreadable_index = 0;
     group->apply_busy = group->apply_again = false;
     group->phase = GROUP_STARTING;

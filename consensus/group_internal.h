@@ -77,7 +77,6 @@ struct group {
     uint64_t time_ms;               /* given to the library last */
 
     uint64_t raft_id;
-    uint64_t life;                  /* random, of this start */
     char address[GROUP_ADDRESS_BYTES];
     uint8_t cluster_id[16];
     bool joining;
@@ -179,6 +178,6 @@ bool membership_certainly_removed(const struct group *group, uint64_t raft_id, u
 /* Do we lead for certain, and was a majority of the voters heard within the election timeout, none of them of `node`? */
 bool membership_whole_without(const struct group *group, unsigned node);
 /* Evidence of what members acknowledged. */
-void membership_note_evidence(struct group *group, uint64_t raft_id, uint64_t boot_number, uint64_t match_index);
+void membership_note_evidence(struct group *group, uint64_t raft_id, uint64_t boot_number, uint64_t life, uint64_t match_index);
 
 #endif

@@ -12,17 +12,16 @@ enum { CHANGE_BYTES_MAX = 256 }; /* of the library's encoding of DISK_MEMBERS_MA
 void group_own_hello(struct group *group, unsigned peer, struct peers_hello *hello)
 {
     (void)peer;
-    if (group->phase == GROUP_OFF) {
-        return; /* an empty hello is no hello */
+    if (!group_running(group)) {
+        return; /* an empty hello is no hello: a boot number that may still be lost again is never shown */
     }
-    /* While starting, the boot number may still be lost again and be told anew: as we accept nobody until it is durable, nothing was said under it. */
     hello->raft_id = group->raft_id;
     hello->boot_number = vote_boot_number(group->vote);
     hello->term = vote_term(group->vote);
     hello->last_index = log_persisted(group->log);
     hello->last_term = log_term_of(group->log, hello->last_index);
     hello->flags = group->joining ? GROUP_HELLO_JOINING : 0;
-    hello->life = group->life;
+    memcpy(hello->lives, vote_lives(group->vote), sizeof hello->lives);
 }
 
 void group_damaged_hello(uint64_t raft_id, struct peers_hello *hello)
@@ -30,6 +29,13 @@ void group_damaged_hello(uint64_t raft_id, struct peers_hello *hello)
     hello->raft_id = raft_id;
     hello->boot_number = 1;
     hello->flags = GROUP_HELLO_DAMAGED;
+}
+
+/* Is the boot that we have evidence of not among those that the hello's disk remembers? A copy that was put back and started again may count as many. */
+static bool another_past(const struct peers_hello *hello, const struct disk_evidence *evidence)
+{
+    uint64_t since = hello->boot_number - evidence->boot_number;
+    return hello->boot_number < evidence->boot_number || (evidence->boot_number != 0 && since < DISK_LIVES && hello->lives[since] != evidence->life);
 }
 
 enum status group_accept_hello(struct group *group, unsigned peer, const struct peers_hello *hello, enum peers_reason *reason)
@@ -51,9 +57,9 @@ enum status group_accept_hello(struct group *group, unsigned peer, const struct 
     /* A hello tells of the moment when its link came up. One that a slow handshake brings after the other lane has carried entries, or after a link
      * that was made later, shows less than the same life has acknowledged since. */
     struct group_peer *known = &group->peers[peer];
-    bool same_life = known->life_raft_id == hello->raft_id && known->life == hello->life;
-    if (evidence != NULL && (hello->boot_number < evidence->boot_number || (hello->last_index < evidence->match_index && !same_life))) {
-        group_say(group, LOG_WARNING, "node %u shows boot %llu and entry %llu, but there is evidence of boot %llu and entry %llu: its disk is not what it was",
+    bool same_life = known->life_raft_id == hello->raft_id && known->life == hello->lives[0];
+    if (evidence != NULL && (another_past(hello, evidence) || (hello->last_index < evidence->match_index && !same_life))) {
+        group_say(group, LOG_WARNING, "node %u shows boot %llu and entry %llu, but there is evidence of another boot %llu or of entry %llu: its disk is not what it was",
                   peer, (unsigned long long)hello->boot_number, (unsigned long long)hello->last_index, (unsigned long long)evidence->boot_number,
                   (unsigned long long)evidence->match_index);
         *reason = PEERS_REASON_STALE;
@@ -63,8 +69,8 @@ enum status group_accept_hello(struct group *group, unsigned peer, const struct 
         *reason = PEERS_REASON_REPLACED;
         return STATUS_REFUSED;
     }
-    membership_note_evidence(group, hello->raft_id, hello->boot_number, 0);
-    known->life = hello->life;
+    membership_note_evidence(group, hello->raft_id, hello->boot_number, hello->lives[0], 0);
+    known->life = hello->lives[0];
     known->life_raft_id = hello->raft_id;
     return STATUS_OK;
 }

@@ -59,13 +59,13 @@ bool membership_whole_without(const struct group *group, unsigned node)
     return leads_for_certain(group) && group_majority_heard(group, node);
 }
 
-void membership_note_evidence(struct group *group, uint64_t raft_id, uint64_t boot_number, uint64_t match_index)
+void membership_note_evidence(struct group *group, uint64_t raft_id, uint64_t boot_number, uint64_t life, uint64_t match_index)
 {
     uint64_t keep[DISK_MEMBERS_MAX];
     for (uint32_t i = 0; i < group->member_count; i++) {
         keep[i] = group->members[i].raft_id;
     }
-    (void)vote_note_evidence(group->vote, raft_id, boot_number, match_index, keep, group->member_count);
+    (void)vote_note_evidence(group->vote, raft_id, boot_number, life, match_index, keep, group->member_count);
 }
 
 /* What members acknowledged and is committed can never be truncated again: a disk that shows less is not the same disk. */
@@ -76,7 +76,7 @@ static void note_matches(struct group *group)
         raft_index match = 0;
         uint64_t raft_id = group->members[i].raft_id;
         if (raft_id != group->raft_id && raft_match_index(&group->raft, raft_id, &match) == 0 && match > 0) {
-            membership_note_evidence(group, raft_id, 0, match < commit ? match : commit);
+            membership_note_evidence(group, raft_id, 0, 0, match < commit ? match : commit);
         }
     }
 }

@@ -263,9 +263,7 @@ static const char *reason_words(enum peers_reason reason)
 
 static bool hello_is_valid(const struct peers_hello *hello, unsigned peer)
 {
-    static const uint8_t zero[sizeof hello->reserved];
-    return raft_id_node(hello->raft_id) == peer && raft_id_incarnation(hello->raft_id) != 0 && hello->boot_number != 0 &&
-           memcmp(hello->reserved, zero, sizeof zero) == 0;
+    return raft_id_node(hello->raft_id) == peer && raft_id_incarnation(hello->raft_id) != 0 && hello->boot_number != 0;
 }
 
 static void lane_refuse(struct peers *peers, struct lane *lane, enum peers_reason reason)

@@ -19,6 +19,7 @@
 
 #include "crypto/identity.h"
 #include "crypto/limits.h"
+#include "include/disk_format.h"
 #include "include/machine.h"
 #include "include/status.h"
 
@@ -39,8 +40,7 @@ struct peers_hello {
     uint64_t last_index;
     uint64_t last_term;
     uint64_t flags;           /* the user's */
-    uint64_t life;            /* the user's: drawn anew at each start, so that a hello that was long on its way is known for one of the same life */
-    uint8_t reserved[8];      /* zero */
+    uint64_t lives[DISK_LIVES]; /* the user's: what this boot and those before it are called */
 };
 
 /* Why a hello was not accepted. Told to the other side. Numbers are part of the protocol. */

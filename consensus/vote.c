@@ -166,9 +166,16 @@ void vote_set(struct vote *vote, uint64_t term, uint64_t voted_for)
     }
 }
 
-void vote_raise_boot_number(struct vote *vote)
+const uint64_t *vote_lives(const struct vote *vote)
+{
+    return vote->state.lives;
+}
+
+void vote_raise_boot_number(struct vote *vote, uint64_t life)
 {
     vote->state.boot_number++;
+    memmove(&vote->state.lives[1], &vote->state.lives[0], (DISK_LIVES - 1) * sizeof vote->state.lives[0]);
+    vote->state.lives[0] = life;
     vote->generation++;
 }
 
@@ -209,14 +216,18 @@ static struct disk_evidence *evidence_slot(struct vote *vote, uint64_t raft_id, 
     return replaceable;
 }
 
-bool vote_note_evidence(struct vote *vote, uint64_t raft_id, uint64_t boot_number, uint64_t match_index, const uint64_t *keep, uint32_t keep_count)
+bool vote_note_evidence(struct vote *vote, uint64_t raft_id, uint64_t boot_number, uint64_t life, uint64_t match_index, const uint64_t *keep,
+                        uint32_t keep_count)
 {
     struct disk_evidence *evidence = evidence_slot(vote, raft_id, keep, keep_count);
     if (evidence == NULL) {
         return false;
     }
     if (boot_number > evidence->boot_number || match_index > evidence->match_index) {
-        evidence->boot_number = boot_number > evidence->boot_number ? boot_number : evidence->boot_number;
+        if (boot_number > evidence->boot_number) {
+            evidence->boot_number = boot_number;
+            evidence->life = life;
+        }
         evidence->match_index = match_index > evidence->match_index ? match_index : evidence->match_index;
         if (!vote->evidence_changed) {
             vote->evidence_changed = true;

@@ -27,12 +27,15 @@ uint64_t vote_voted_for(const struct vote *vote);
 uint64_t vote_boot_number(const struct vote *vote);
 
 void vote_set(struct vote *vote, uint64_t term, uint64_t voted_for);
-void vote_raise_boot_number(struct vote *vote);
+/* A new boot, called `life` (random). */
+void vote_raise_boot_number(struct vote *vote, uint64_t life);
+/* What this boot and those before it are called. */
+const uint64_t *vote_lives(const struct vote *vote);
 /* The term, vote and boot number as they are now are durable. */
 bool vote_durable(const struct vote *vote);
 
 /* What `raft_id` showed us; numbers never shrink. When all slots are taken the one of an id that `keep` does not name makes room; false: none. */
-bool vote_note_evidence(struct vote *vote, uint64_t raft_id, uint64_t boot_number, uint64_t match_index, const uint64_t *keep, uint32_t keep_count);
+bool vote_note_evidence(struct vote *vote, uint64_t raft_id, uint64_t boot_number, uint64_t life, uint64_t match_index, const uint64_t *keep, uint32_t keep_count);
 /* NULL: none. */
 const struct disk_evidence *vote_evidence(const struct vote *vote, uint64_t raft_id);
 

@@ -29,7 +29,7 @@ struct signed_part {
     uint8_t transcript[HANDSHAKE_TRANSCRIPT_BYTES];
     uint8_t hello[CHANNEL_HELLO_BYTES];
 };
-static_assert(sizeof(struct signed_part) == 152, "no padding in what is signed");
+static_assert(sizeof(struct signed_part) == 200, "no padding in what is signed");
 
 /* Subkeys of the master and of the streams' master. */
 enum { SUBKEY_ANSWER = 1, SUBKEY_PROOF = 2, SUBKEY_STREAM_INITIATOR = 3, SUBKEY_STREAM_RESPONDER = 4, SUBKEY_HEADER_INITIATOR = 5, SUBKEY_HEADER_RESPONDER = 6 };

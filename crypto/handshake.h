@@ -21,7 +21,7 @@
 #include "crypto/channel.h"
 
 #define HANDSHAKE_MAGIC 0x43444945u /* "EIDC" */
-#define HANDSHAKE_VERSION 1u
+#define HANDSHAKE_VERSION 2u
 
 enum handshake_kind { HANDSHAKE_OFFER = 1, HANDSHAKE_ANSWER = 2 };
 
@@ -50,8 +50,8 @@ struct handshake_answer {
 };
 
 static_assert(sizeof(struct handshake_opening) == 80, "opening layout");
-static_assert(sizeof(struct handshake_sealed) == 144, "sealed part layout");
-static_assert(sizeof(struct handshake_answer) == 224, "answer layout");
+static_assert(sizeof(struct handshake_sealed) == 192, "sealed part layout");
+static_assert(sizeof(struct handshake_answer) == 272, "answer layout");
 static_assert(sizeof(struct handshake_answer) <= CHANNEL_HANDSHAKE_BYTES_MAX, "the largest message of the handshake");
 
 enum { HANDSHAKE_TRANSCRIPT_BYTES = 64, HANDSHAKE_KEY_BYTES = 32, HANDSHAKE_STREAM_HEADER_BYTES = 24 };

@@ -19,7 +19,7 @@
 
 #define DISK_MAGIC 0x4b5349444e444945ull /* "EIDNDISK" */
 #define DISK_VOTE_MAGIC 0x45544f564e444945ull /* "EIDNVOTE" */
-#define DISK_VERSION 1u
+#define DISK_VERSION 2u
 #define DISK_BLOCK_BYTES 4096u
 #define DISK_VOTE_BLOCK_FIRST 2u
 #define DISK_VOTE_BLOCKS 2u
@@ -90,10 +90,14 @@ struct disk_superblock {
     uint64_t checksum;              /* hash64(DISK_MAGIC, everything before this field) */
 };
 
+/* Of so many boots a disk can tell what each was called. A copy that was put back counts the same numbers, but under other names. */
+enum { DISK_LIVES = 8 };
+
 /* What a node flushed before it spoke of it. */
 struct disk_evidence {
     uint64_t raft_id;
-    uint64_t boot_number;
+    uint64_t boot_number;           /* the highest that it showed */
+    uint64_t life;                  /* ... and what that boot was called */
     uint64_t match_index;           /* highest index that this id acknowledged to us */
 };
 
@@ -107,6 +111,7 @@ struct disk_vote {
     uint64_t term;
     uint64_t voted_for;
     uint64_t boot_number;           /* grows by one at each boot, flushed before the first message */
+    uint64_t lives[DISK_LIVES];     /* drawn at random: what boot `boot_number` - i is called; 0: there was none */
     struct disk_evidence evidence[DISK_MEMBERS_MAX];
     uint64_t checksum;              /* hash64(DISK_VOTE_MAGIC, everything before) */
 };

@@ -128,7 +128,7 @@ static void put_vote(struct fuzz_input *input, unsigned slot)
     memcpy(vote.cluster_id, boot.cluster_id, sizeof vote.cluster_id);
     vote.term = fuzz_number(input);
     vote.voted_for = raft_id_make(fuzz_byte(input) % 5u, INCARNATION);
-    vote.evidence[0] = (struct disk_evidence){.raft_id = raft_id_make(1, INCARNATION), .boot_number = fuzz_byte(input), .match_index = fuzz_byte(input)};
+    vote.evidence[0] = (struct disk_evidence){.raft_id = raft_id_make(1, INCARNATION), .boot_number = fuzz_byte(input), .life = fuzz_byte(input) % 4, .match_index = fuzz_byte(input)};
     seal_vote(&vote);
     memcpy(fuzz_machine_disk(&machine, (uint64_t)(DISK_VOTE_BLOCK_FIRST + slot) * DISK_BLOCK_BYTES, DISK_BLOCK_BYTES), &vote, sizeof vote);
 }
@@ -273,7 +273,10 @@ static void greet(struct fuzz_input *input, unsigned peer)
                                 .term = fuzz_number(input),
                                 .last_index = fuzz_number(input),
                                 .last_term = fuzz_byte(input),
-                                .flags = fuzz_byte(input) & 1};
+                                .flags = fuzz_byte(input) & (GROUP_HELLO_JOINING | GROUP_HELLO_DAMAGED)};
+    for (unsigned i = 0; i < DISK_LIVES; i++) {
+        hello.lives[i] = fuzz_byte(input) % 4;
+    }
     enum peers_reason reason = PEERS_REASON_NONE;
     if (group->peers[peer].up) {
         group_peer_down(group, peer);

@@ -36,7 +36,7 @@ static void write_slot(struct fuzz_input *input, unsigned slot)
         fields.boot_number = fuzz_number(input);
         for (unsigned i = 0; i < DISK_MEMBERS_MAX && i < flags >> 4; i++) {
             fields.evidence[i] =
-                (struct disk_evidence){.raft_id = fuzz_number(input), .boot_number = fuzz_number(input), .match_index = fuzz_number(input)};
+                (struct disk_evidence){.raft_id = fuzz_number(input), .boot_number = fuzz_number(input), .life = fuzz_byte(input), .match_index = fuzz_number(input)};
         }
         seal_vote(&fields);
     }
@@ -77,10 +77,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     uint64_t term = vote_term(vote) + 1, boot = vote_boot_number(vote) + 1;
     CHECK(term != 0);
     CHECK(boot != 0);
-    vote_raise_boot_number(vote);
+    vote_raise_boot_number(vote, 5);
     vote_set(vote, term, raft_id);
     uint64_t id = fuzz_number(&input);
-    bool noted = vote_note_evidence(vote, id, fuzz_number(&input), fuzz_number(&input), NULL, 0);
+    bool noted = vote_note_evidence(vote, id, fuzz_number(&input), 3, fuzz_number(&input), NULL, 0);
     settle();
     CHECK(vote_durable(vote));
     enum status status = vote_open(vote, cluster_id, raft_id, &fresh);

@@ -261,7 +261,7 @@ static void test_channel_handshake_altered_at_any_byte_never_comes_up(void **sta
 {
     (void)state;
     struct pair *pair = pair_make();
-    const size_t lengths[3] = {80, 224, 144};
+    const size_t lengths[3] = {80, 272, 192};
     for (size_t step = 0; step < 3; step++) {
         for (size_t i = 0; i < lengths[step]; i++) {
             struct end *ends[4] = {&pair->low, &pair->high, &pair->low, &pair->high};
@@ -331,7 +331,7 @@ static void test_channel_offer_of_another_version_is_unknown_version(void **stat
     end_open(&pair->low);
     end_open(&pair->high);
     size_t bytes = channel_take_output(pair->low.channel, offer);
-    offer[4] = 2;
+    offer[4]++;
     end_feed(&pair->high, offer, bytes, SIZE_MAX);
     assert_int_equal(pair->high.status, STATUS_UNKNOWN_VERSION);
     pair_free(pair);

@@ -145,7 +145,7 @@ static void live(unsigned turns)
         }
         if (turn % 5 == 2 || turn == 0) {
             vote_set(node_vote, vote_term(node_vote) + 1, 0x4200 + turn);
-            (void)vote_note_evidence(node_vote, peer_id, turn, last_index, NULL, 0);
+            (void)vote_note_evidence(node_vote, peer_id, turn, 3 * turn, last_index, NULL, 0);
             write_out(node, node_log);
             for (unsigned i = 0; i < 4; i++) {
                 vote_tick(node_vote);
@@ -158,7 +158,7 @@ static void live(unsigned turns)
         }
     }
     write_out(node, node_log);
-    (void)vote_note_evidence(node_vote, peer_id, turns, last_index, NULL, 0); /* nothing but evidence changed last */
+    (void)vote_note_evidence(node_vote, peer_id, turns, 3 * turns, last_index, NULL, 0); /* nothing but evidence changed last */
 }
 
 /* A checkpoint of a peer takes the log's place. */
@@ -273,7 +273,7 @@ static enum outcome open_all(enum kind kind, uint64_t last)
 static void assert_goes_on(void)
 {
     log_recovered_durable(reader_log);
-    vote_raise_boot_number(reader_vote);
+    vote_raise_boot_number(reader_vote, 9);
     uint64_t term = vote_term(node_vote), last = last_index;
     for (unsigned i = 0; i < GO_ON_ENTRIES && log_room(reader_log, 1, BODY_MAX, true); i++) {
         append(reader_log, ++last);
@@ -540,7 +540,7 @@ static int set_up(void **state)
     bench_make_checkpoint(node);
     make_log_and_vote(node, &node_log, &node_vote);
     make_log_and_vote(reader, &reader_log, &reader_vote);
-    vote_raise_boot_number(node_vote);
+    vote_raise_boot_number(node_vote, 8);
     return 0;
 }
 

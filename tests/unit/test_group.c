@@ -202,7 +202,9 @@ static void test_group_old_hello_of_the_same_life_is_accepted_of_another_refused
     assert_true(cluster_heals(cluster));
     enum peers_reason reason = PEERS_REASON_NONE;
     assert_int_equal(group_accept_hello(leader->group, follower->number, &hello, &reason), STATUS_OK);
-    hello.life++;
+    hello.boot_number++;
+    memmove(&hello.lives[1], &hello.lives[0], sizeof hello.lives - sizeof hello.lives[0]);
+    hello.lives[0]++;
     assert_int_equal(group_accept_hello(leader->group, follower->number, &hello, &reason), STATUS_REFUSED);
     assert_int_equal(reason, PEERS_REASON_STALE);
     cluster_destroy(cluster);

@@ -157,6 +157,58 @@ static void test_group_older_copy_of_the_disk_is_refused_and_joins_anew(void **s
     cluster_destroy(cluster);
 }
 
+static void next_boot(struct peers_hello *hello, uint64_t life)
+{
+    hello->boot_number++;
+    memmove(&hello->lives[1], &hello->lives[0], sizeof hello->lives - sizeof hello->lives[0]);
+    hello->lives[0] = life;
+}
+
+/* NO-AMNESIA: an older copy that was started as often as the disk itself, or more often, before it spoke with anybody. */
+static void test_group_older_copy_that_was_started_as_often_is_refused_by_a_follower_too(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 9);
+    cluster_submit_some(cluster, 10, 2000);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *node = cluster_follower(cluster, cluster_leader(cluster), 0);
+    cluster_power_cut(node);
+    uint8_t *old_disk = malloc(node->fake.disk.bytes);
+    memcpy(old_disk, node->fake.disk.durable, node->fake.disk.bytes);
+    cluster_power_on(node);
+    assert_true(cluster_heals(cluster));
+    struct cluster_node *other = cluster_leader(cluster);
+    for (unsigned number = 1; number <= 3; number++) {
+        other = &cluster->nodes[number] != node && !cluster->nodes[number].leads ? &cluster->nodes[number] : other;
+    }
+    struct peers_hello own = {0}, copy = {0};
+    group_own_hello(node->group, other->number, &own);
+
+    cluster_power_cut(node);
+    memcpy(node->fake.disk.durable, old_disk, node->fake.disk.bytes);
+    memcpy(node->fake.disk.current, old_disk, node->fake.disk.bytes);
+    free(old_disk);
+    cluster_isolate(cluster, node->number, true);
+    cluster_power_on(node);
+    cluster_run(cluster, 50);
+    group_own_hello(node->group, other->number, &copy);
+    assert_int_equal(copy.boot_number, own.boot_number);
+    enum peers_reason reason = PEERS_REASON_NONE;
+    for (unsigned more = 0; more < DISK_LIVES; more++) {
+        assert_int_equal(group_accept_hello(other->group, node->number, &copy, &reason), STATUS_REFUSED);
+        assert_int_equal(reason, PEERS_REASON_STALE);
+        next_boot(&copy, 1000 + more);
+    }
+    for (unsigned more = 0; more < DISK_LIVES - 1; more++) {
+        next_boot(&own, 2000 + more); /* of the disk itself nobody saw these: but it remembers the one that was seen */
+    }
+    assert_int_equal(group_accept_hello(other->group, node->number, &own, &reason), STATUS_OK);
+    cluster_isolate(cluster, node->number, false);
+    assert_true(cluster_heals(cluster));
+    assert_int_equal(node->removed_count, 1);
+    cluster_destroy(cluster);
+}
+
 static void test_group_log_is_cut_and_a_late_follower_gets_a_snapshot(void **state)
 {
     (void)state;
@@ -481,6 +533,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_group_lost_disk_of_the_leader_comes_back),
         cmocka_unit_test(test_group_replaced_disk_that_returns_joins_anew),
         cmocka_unit_test(test_group_older_copy_of_the_disk_is_refused_and_joins_anew),
+        cmocka_unit_test(test_group_older_copy_that_was_started_as_often_is_refused_by_a_follower_too),
         cmocka_unit_test(test_group_log_is_cut_and_a_late_follower_gets_a_snapshot),
         cmocka_unit_test(test_group_log_that_went_bad_makes_the_node_join_anew),
         cmocka_unit_test(test_group_of_one_whose_log_goes_bad_stands_aside),

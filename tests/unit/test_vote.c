@@ -53,7 +53,7 @@ static void test_vote_is_durable_only_after_the_flush_and_survives(void **state)
     struct bench bench;
     make(&bench, 1);
     assert_true(vote_durable(bench.vote));
-    vote_raise_boot_number(bench.vote);
+    vote_raise_boot_number(bench.vote, 77);
     vote_set(bench.vote, 7, 0x4202);
     assert_false(vote_durable(bench.vote));
     vote_tick(bench.vote);
@@ -197,12 +197,13 @@ static void test_vote_evidence_grows_is_kept_and_makes_room(void **state)
     make(&bench, 6);
     const uint64_t keep[] = {0x101, 0x102, 0x103};
     for (unsigned i = 0; i < DISK_MEMBERS_MAX; i++) {
-        assert_true(vote_note_evidence(bench.vote, 0x101 + i, 5, 10 * i, keep, 3));
+        assert_true(vote_note_evidence(bench.vote, 0x101 + i, 5, 50, 10 * i, keep, 3));
     }
-    assert_true(vote_note_evidence(bench.vote, 0x102, 3, 99, keep, 3));
+    assert_true(vote_note_evidence(bench.vote, 0x102, 3, 30, 99, keep, 3));
     assert_int_equal(vote_evidence(bench.vote, 0x102)->boot_number, 5);
+    assert_int_equal(vote_evidence(bench.vote, 0x102)->life, 50);
     assert_int_equal(vote_evidence(bench.vote, 0x102)->match_index, 99);
-    assert_true(vote_note_evidence(bench.vote, 0x999, 1, 1, keep, 3));
+    assert_true(vote_note_evidence(bench.vote, 0x999, 1, 10, 1, keep, 3));
     for (unsigned i = 0; i < 3; i++) {
         assert_non_null(vote_evidence(bench.vote, keep[i]));
     }
@@ -222,7 +223,7 @@ static void test_vote_evidence_grows_is_kept_and_makes_room(void **state)
         }
     }
     assert_int_equal(count, DISK_MEMBERS_MAX);
-    assert_false(vote_note_evidence(bench.vote, 0x777, 1, 1, all, DISK_MEMBERS_MAX));
+    assert_false(vote_note_evidence(bench.vote, 0x777, 1, 10, 1, all, DISK_MEMBERS_MAX));
     fake_machine_destroy(&bench.fake);
 }
 

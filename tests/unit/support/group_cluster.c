@@ -212,7 +212,13 @@ static enum status peer_message(void *context, unsigned peer, unsigned lane, con
 static void link_up(void *context, unsigned node, unsigned peer, unsigned lane)
 {
     struct cluster_node *at = &((struct cluster *)context)->nodes[node];
+    struct group_facts facts = {0};
     if (at->on) {
+        group_facts(at->group, &facts);
+    }
+    if (at->on && !facts.started) {
+        at->fake.machine.link_reset(at->fake.machine.context, peer, lane);
+    } else if (at->on) {
         peers_link_up(at->peers, peer, lane);
     }
 }
