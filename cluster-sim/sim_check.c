@@ -125,7 +125,7 @@ static void check_amnesia(struct sim_node *node, const struct group_facts *facts
             continue;
         }
         const struct group_peer *peer = &other->node->group->peers[node->number];
-        if (peer->up && peer->raft_id == facts->raft_id && peer->hello.boot_number == facts->boot_number) {
+        if (peer->up && peer->raft_id == facts->raft_id && peer->hello.lives[0] == vote_lives(node->node->group->vote)[0]) {
             sim_fail(sim, SIM_EXIT_INVARIANT + SIM_NO_AMNESIA, "NO-AMNESIA node %u takes part as %llx, whose disk is gone, and node %u accepts it", node->number,
                      (unsigned long long)facts->raft_id, i);
         }

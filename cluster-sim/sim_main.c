@@ -29,6 +29,7 @@ static const struct scenario {
     {"moves", "move,cut,freeze,loss", 1500, 500, false},
     {"busy", "crash,one-way,disk-loss,slow-disk,loss", 8000, 5, false},
     {"bad-disks", "rot,lying-flush,old-disk,disk-error,full-disk,slow-disk,crash,loss", 2000, 1000, false},
+    {"old-disks", "old-disk,crash,freeze", 1000, 1000, false},
     {"bad-wire", "alter,flap,loss,freeze,clock", 1200, 800, false},
     {"altered", "alter,loss", 3000, 300, false},
     {"aimed", "aimed,loss", 400, 300, false},

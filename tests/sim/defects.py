@@ -65,7 +65,7 @@ DEFECTS = [
         "lost-disks", "lost-disks:5"),
     own("stale_disk_accepted", "consensus/group_receive.c", "    if (evidence != NULL && (another_past(hello, evidence)", "    if (evidence == &(struct disk_evidence){0} && (another_past(hello, evidence)",
         "bad-disks", "bad-disks:5"),
-    own("boots_have_no_names", "consensus/group_receive.c", "hello->lives[since] != evidence->life", "evidence->life == 1", "bad-disks", "bad-disks:5"),
+    own("boots_have_no_names", "consensus/group_receive.c", "hello->lives[since] != evidence->life", "evidence->life == 1", "old-disks", "old-disks:5"),
     own("replaced_id_stays_member", "consensus/membership.c", "            return remove_member(group, other);", "            break;", "lost-disks"),
     own("late_hello_taken_for_stale", "consensus/group_receive.c", "hello->last_index < evidence->match_index && !same_life", "hello->last_index < evidence->match_index", "moves",
         "mix:5"),
