@@ -37,8 +37,8 @@ table() {
 7|aborts|07_entries_*|recv_append_entries.c|hunk was compacted into our snapshot
 7|aborts|07_compacted_*|recv_append_entries.c|hunk was compacted into our snapshot
 8|aborts|08_*|client.c|file
-9|availability|09_pre_vote_*|recv_request_vote.c|file
-9|availability|09_survivors_*|recv_request_vote.c|file
+9|availability|09_pre_vote_*|recv_request_vote.c|hunk if (args->pre_vote && match >= 0)
+9|availability|09_survivors_*|recv_request_vote.c|hunk if (args->pre_vote && match >= 0)
 10|availability|10_transferee_*|timeout.c|line candidate_state.disrupt_leader = false
 10|availability|10_transferee_*|timeout.c|line candidate_state.in_pre_vote = r->pre_vote
 10|availability|10_candidate_*|timeout.c|hunk candidate_state.in_pre_vote = r->pre_vote
@@ -52,6 +52,7 @@ table() {
 16|minor|16_*|replication.c|hunk match_index == TrailLastIndex(&r->trail) &&
 17|minor|17_*|replication.c|hunk if (!progressMaybeUpdate(r, i, last_index))
 18|availability|18_*|replication.c|hunk if (!TrailHasEntry(&r->trail, 1))
+19|availability|19_*|recv_request_vote.c|hunk r->now - r->election_timer_start
 END
 }
 
@@ -59,6 +60,7 @@ END
 auxiliary() {
     cat <<'END'
 convert.c|#include "message.h"
+recv_request_vote.c|int match = 0;
 END
 }
 

@@ -1,4 +1,4 @@
-/* Directed tests of consensus/raft-0.22.1.patch, changes 9 to 13 and 18 (availability); the numbers are those of the
+/* Directed tests of consensus/raft-0.22.1.patch, changes 9 to 13, 18 and 19 (availability); the numbers are those of the
  * patch's header. Each test drives raft_step() alone and says what goes wrong without its change.
  *
  * `make test-raft-hunks` takes each change out of the library and expects its test to fail. All of these do. Of 11 the
@@ -239,6 +239,27 @@ static void test_raft_patch_18_empty_server_gets_a_snapshot_of_the_first_entry(v
     lab_close(&server);
 }
 
+/* --- 19: a leader that fell silent ------------------------------------------------------------------------ */
+
+/* 19: a follower refused pre-votes until its own random timeout was over, up to twice the election timeout, so a dead leader was
+ * replaced only at the later one of two followers' timeouts. */
+static void test_raft_patch_19_leader_that_was_silent_for_an_election_timeout_is_none(void **state)
+{
+    (void)state;
+    for (unsigned silent_ms = LAB_ELECTION_MS - 1; silent_ms <= LAB_ELECTION_MS; silent_ms++) {
+        struct lab server;
+        const struct lab_entry log = lab_change(1, "VVV");
+        lab_open(&server, 1, 1, 1, &log);
+        lab_hear_heartbeat(&server, 3, 1, 1, 1, 1);
+        server.now += silent_ms;
+        lab_hear_vote_request(&server, 2, LAB_PRE_VOTE, 2, 1, 1);
+        const struct raft_message *reply = lab_sent(&server, RAFT_REQUEST_VOTE_RESULT, 2);
+        assert_non_null(reply);
+        assert_int_equal(reply->request_vote_result.vote_granted, silent_ms == LAB_ELECTION_MS);
+        lab_close(&server);
+    }
+}
+
 /* One argument selects tests by a pattern of their names. */
 int main(int count, char **arguments)
 {
@@ -253,6 +274,7 @@ int main(int count, char **arguments)
         lab_test(test_raft_patch_12_server_outside_its_own_log_forgets_a_silent_leader),
         lab_test(test_raft_patch_13_late_pre_vote_result_does_not_raise_a_followers_term),
         lab_test(test_raft_patch_18_empty_server_gets_a_snapshot_of_the_first_entry),
+        lab_test(test_raft_patch_19_leader_that_was_silent_for_an_election_timeout_is_none),
     };
     cmocka_set_test_filter(count > 1 ? arguments[1] : NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);
