@@ -105,6 +105,31 @@ static void test_group_lost_disk_of_the_leader_comes_back(void **state)
     cluster_destroy(cluster);
 }
 
+/* A disk and what the store had on it. */
+struct disk_copy {
+    uint8_t *bytes;
+    struct disk_superblock superblock;
+    uint64_t checkpoint_state;
+};
+
+static struct disk_copy copy_disk(const struct cluster_node *node)
+{
+    struct disk_copy copy = {.bytes = malloc(node->fake.disk.bytes), .superblock = node->superblock, .checkpoint_state = node->checkpoint_state};
+    assert_non_null(copy.bytes);
+    memcpy(copy.bytes, node->fake.disk.durable, node->fake.disk.bytes);
+    return copy;
+}
+
+/* The (powered off) node gets the older disk back; the copy is used up. */
+static void put_disk_back(struct cluster_node *node, struct disk_copy *copy)
+{
+    memcpy(node->fake.disk.durable, copy->bytes, node->fake.disk.bytes);
+    memcpy(node->fake.disk.current, copy->bytes, node->fake.disk.bytes);
+    node->superblock = copy->superblock;
+    node->checkpoint_state = copy->checkpoint_state;
+    free(copy->bytes);
+}
+
 static void test_group_replaced_disk_that_returns_joins_anew(void **state)
 {
     (void)state;
@@ -113,19 +138,12 @@ static void test_group_replaced_disk_that_returns_joins_anew(void **state)
     assert_true(cluster_until(cluster, cluster_agrees, 2000));
     struct cluster_node *node = cluster_follower(cluster, cluster_leader(cluster), 0);
     cluster_power_cut(node);
-    uint8_t *old_disk = malloc(node->fake.disk.bytes);
-    memcpy(old_disk, node->fake.disk.durable, node->fake.disk.bytes);
-    struct disk_superblock old_superblock = node->superblock;
-    uint64_t old_state = node->checkpoint_state;
+    struct disk_copy copy = copy_disk(node);
     cluster_blank_disk(node);
     cluster_power_on(node);
     assert_true(cluster_heals(cluster));
     cluster_power_cut(node);
-    memcpy(node->fake.disk.durable, old_disk, node->fake.disk.bytes);
-    memcpy(node->fake.disk.current, old_disk, node->fake.disk.bytes);
-    free(old_disk);
-    node->superblock = old_superblock;
-    node->checkpoint_state = old_state;
+    put_disk_back(node, &copy);
     cluster_power_on(node);
     assert_true(cluster_heals(cluster));
     assert_int_equal(node->removed_count, 1);
@@ -141,15 +159,12 @@ static void test_group_older_copy_of_the_disk_is_refused_and_joins_anew(void **s
     struct cluster_node *node = cluster_follower(cluster, cluster_leader(cluster), 0);
     uint64_t old_id = cluster_facts(node).raft_id;
     cluster_power_cut(node);
-    uint8_t *old_disk = malloc(node->fake.disk.bytes);
-    memcpy(old_disk, node->fake.disk.durable, node->fake.disk.bytes);
+    struct disk_copy copy = copy_disk(node);
     cluster_power_on(node);
     assert_true(cluster_heals(cluster));
     cluster_run(cluster, 100);
     cluster_power_cut(node);
-    memcpy(node->fake.disk.durable, old_disk, node->fake.disk.bytes);
-    memcpy(node->fake.disk.current, old_disk, node->fake.disk.bytes);
-    free(old_disk);
+    put_disk_back(node, &copy);
     cluster_power_on(node);
     assert_true(cluster_heals(cluster));
     assert_int_equal(node->removed_count, 1);
@@ -173,31 +188,28 @@ static void test_group_older_copy_that_was_started_as_often_is_refused_by_a_foll
     assert_true(cluster_until(cluster, cluster_agrees, 2000));
     struct cluster_node *node = cluster_follower(cluster, cluster_leader(cluster), 0);
     cluster_power_cut(node);
-    uint8_t *old_disk = malloc(node->fake.disk.bytes);
-    memcpy(old_disk, node->fake.disk.durable, node->fake.disk.bytes);
+    struct disk_copy copy = copy_disk(node);
     cluster_power_on(node);
     assert_true(cluster_heals(cluster));
     struct cluster_node *other = cluster_leader(cluster);
     for (unsigned number = 1; number <= 3; number++) {
         other = &cluster->nodes[number] != node && !cluster->nodes[number].leads ? &cluster->nodes[number] : other;
     }
-    struct peers_hello own = {0}, copy = {0};
+    struct peers_hello own = {0}, shown = {0};
     group_own_hello(node->group, other->number, &own);
 
     cluster_power_cut(node);
-    memcpy(node->fake.disk.durable, old_disk, node->fake.disk.bytes);
-    memcpy(node->fake.disk.current, old_disk, node->fake.disk.bytes);
-    free(old_disk);
+    put_disk_back(node, &copy);
     cluster_isolate(cluster, node->number, true);
     cluster_power_on(node);
     cluster_run(cluster, 50);
-    group_own_hello(node->group, other->number, &copy);
-    assert_int_equal(copy.boot_number, own.boot_number);
+    group_own_hello(node->group, other->number, &shown);
+    assert_int_equal(shown.boot_number, own.boot_number);
     enum peers_reason reason = PEERS_REASON_NONE;
     for (unsigned more = 0; more < DISK_LIVES; more++) {
-        assert_int_equal(group_accept_hello(other->group, node->number, &copy, &reason), STATUS_REFUSED);
+        assert_int_equal(group_accept_hello(other->group, node->number, &shown, &reason), STATUS_REFUSED);
         assert_int_equal(reason, PEERS_REASON_STALE);
-        next_boot(&copy, 1000 + more);
+        next_boot(&shown, 1000 + more);
     }
     for (unsigned more = 0; more < DISK_LIVES - 1; more++) {
         next_boot(&own, 2000 + more); /* of the disk itself nobody saw these: but it remembers the one that was seen */
