@@ -56,18 +56,6 @@ static bool room(void *context, uint32_t count, size_t bytes)
     return count <= room_left && count <= ENTRIES_MAX - submitted;
 }
 
-static void describe(void *context, struct abi_status *out)
-{
-    (void)context;
-    out->node = 1;
-}
-
-static int64_t move(void *context, uint64_t node)
-{
-    (void)context;
-    return node == 2 ? 0 : -ABI_EINVAL;
-}
-
 static void before_change(void *context, uint32_t page, const uint8_t *captured)
 {
     (void)context, (void)captured;
@@ -105,7 +93,7 @@ static void boot(unsigned number)
         .machine = machine,
         .boot = &side->boot,
         .keys = &keys,
-        .ops = {.context = side, .submit = submit, .room = room, .describe = describe, .move = move, .before_change = before_change},
+        .ops = {.context = side, .submit = submit, .room = room, .describe = small_world_describe, .move = small_world_move, .before_change = before_change},
     };
     CHECK(world_create(&side->world, &config) == STATUS_OK);
 }

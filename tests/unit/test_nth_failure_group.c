@@ -6,13 +6,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 
 #include <cmocka.h>
 
 #include "tests/unit/support/group_cluster.h"
+#include "tests/unit/support/nth_failure.h"
 
-enum { ROUNDS = 6, ENTRIES = 2, ENTRY_BYTES = 1500, ROUND_MS = 8, HEAL_MS = 20000, TRIES_MAX = 5000 };
+enum { ROUNDS = 6, ENTRIES = 2, ENTRY_BYTES = 1500, ROUND_MS = 8, HEAL_MS = 20000 };
 
 enum whose { THE_LEADER, A_FOLLOWER };
 
@@ -52,7 +52,7 @@ static void work(struct cluster *cluster)
 }
 
 /* Entries are submitted and committed. */
-static bool working_life(enum fake_call call, enum whose whose, uint64_t n)
+static bool work_with(enum whose whose, enum fake_call call, uint64_t n)
 {
     struct cluster *cluster = cluster_elected(3, 77);
     struct cluster_node *leader = cluster_leader(cluster);
@@ -89,112 +89,42 @@ static bool first_life(enum fake_call call, uint64_t n)
 }
 
 /* A node that has written comes back; a read that fails is told, and it is started again. */
-static bool restarting_life(uint64_t n)
+static bool restarting_life(enum fake_call call, uint64_t n)
 {
     struct cluster *cluster = cluster_elected(3, 79);
     work(cluster);
     uint64_t applied = applied_anywhere(cluster);
     struct cluster_node *node = cluster_follower(cluster, cluster_leader(cluster), 0);
     cluster_power_cut(node);
-    fake_machine_fail_once(&node->fake, FAKE_READ, n);
+    fake_machine_fail_once(&node->fake, call, n);
     cluster_power_on(node);
     bool reached = fake_machine_has_failed(&node->fake);
     assert_int_equal(node->start_status, reached ? STATUS_IO_ERROR : STATUS_OK);
-    fake_machine_fail_once(&node->fake, FAKE_READ, 0);
+    fake_machine_fail_once(&node->fake, call, 0);
     assert_heals(cluster, applied);
     return reached;
 }
 
-static void count(uint64_t n, uint64_t at_least)
+static bool leading_life(enum fake_call call, uint64_t n)
 {
-    printf("  %llu failures\n", (unsigned long long)(n - 1));
-    assert_true(n > at_least); /* a life that asks for nothing proves nothing */
+    return work_with(THE_LEADER, call, n);
 }
 
-static void every_working(enum fake_call call, enum whose whose, uint64_t at_least)
+static bool following_life(enum fake_call call, uint64_t n)
 {
-    uint64_t n = 1;
-    while (working_life(call, whose, n)) {
-        n++;
-        assert_true(n < TRIES_MAX);
-    }
-    count(n, at_least);
+    return work_with(A_FOLLOWER, call, n);
 }
 
-static void test_group_each_failed_send_of_the_leader_heals(void **state)
-{
-    (void)state;
-    every_working(FAKE_SEND, THE_LEADER, 10);
-}
-
-static void test_group_each_failed_send_of_a_follower_heals(void **state)
-{
-    (void)state;
-    every_working(FAKE_SEND, A_FOLLOWER, 5);
-}
-
-static void test_group_each_failed_write_of_the_leader_loses_nothing(void **state)
-{
-    (void)state;
-    every_working(FAKE_WRITE, THE_LEADER, 2);
-}
-
-static void test_group_each_failed_write_of_a_follower_loses_nothing(void **state)
-{
-    (void)state;
-    every_working(FAKE_WRITE, A_FOLLOWER, 2);
-}
-
-static void test_group_each_failed_flush_of_the_leader_loses_nothing(void **state)
-{
-    (void)state;
-    every_working(FAKE_FLUSH, THE_LEADER, 2);
-}
-
-static void test_group_each_failed_flush_of_a_follower_loses_nothing(void **state)
-{
-    (void)state;
-    every_working(FAKE_FLUSH, A_FOLLOWER, 2);
-}
-
-static void every_first(enum fake_call call, uint64_t at_least)
-{
-    uint64_t n = 1;
-    while (first_life(call, n)) {
-        n++;
-        assert_true(n < TRIES_MAX);
-    }
-    count(n, at_least);
-}
-
-static void test_group_each_failed_send_of_handshakes_and_elections_heals(void **state)
-{
-    (void)state;
-    every_first(FAKE_SEND, 8);
-}
-
-static void test_group_each_failed_write_of_boot_number_and_votes_heals(void **state)
-{
-    (void)state;
-    every_first(FAKE_WRITE, 2);
-}
-
-static void test_group_each_failed_flush_of_boot_number_and_votes_heals(void **state)
-{
-    (void)state;
-    every_first(FAKE_FLUSH, 2);
-}
-
-static void test_group_each_failed_read_at_start_is_told(void **state)
-{
-    (void)state;
-    uint64_t n = 1;
-    while (restarting_life(n)) {
-        n++;
-        assert_true(n < TRIES_MAX);
-    }
-    count(n, 4);
-}
+NTH_FAILURE_TEST(test_group_each_failed_send_of_the_leader_heals, leading_life, FAKE_SEND, 10)
+NTH_FAILURE_TEST(test_group_each_failed_send_of_a_follower_heals, following_life, FAKE_SEND, 5)
+NTH_FAILURE_TEST(test_group_each_failed_write_of_the_leader_loses_nothing, leading_life, FAKE_WRITE, 2)
+NTH_FAILURE_TEST(test_group_each_failed_write_of_a_follower_loses_nothing, following_life, FAKE_WRITE, 2)
+NTH_FAILURE_TEST(test_group_each_failed_flush_of_the_leader_loses_nothing, leading_life, FAKE_FLUSH, 2)
+NTH_FAILURE_TEST(test_group_each_failed_flush_of_a_follower_loses_nothing, following_life, FAKE_FLUSH, 2)
+NTH_FAILURE_TEST(test_group_each_failed_send_of_handshakes_and_elections_heals, first_life, FAKE_SEND, 8)
+NTH_FAILURE_TEST(test_group_each_failed_write_of_boot_number_and_votes_heals, first_life, FAKE_WRITE, 2)
+NTH_FAILURE_TEST(test_group_each_failed_flush_of_boot_number_and_votes_heals, first_life, FAKE_FLUSH, 2)
+NTH_FAILURE_TEST(test_group_each_failed_read_at_start_is_told, restarting_life, FAKE_READ, 4)
 
 int main(void)
 {

@@ -180,59 +180,15 @@ static bool vote_life(enum fake_call call, uint64_t n)
 
 /* -- every n -- */
 
-static void test_log_each_failed_reservation_is_no_memory(void **state)
-{
-    (void)state;
-    nth_failure_each(log_life, FAKE_RESERVE, 2);
-}
-
-static void test_log_each_failed_read_is_told_and_loses_nothing(void **state)
-{
-    (void)state;
-    nth_failure_each(log_life, FAKE_READ, 10);
-}
-
-static void test_log_each_failed_write_loses_nothing_persisted(void **state)
-{
-    (void)state;
-    nth_failure_each(log_life, FAKE_WRITE, 10);
-}
-
-static void test_log_each_failed_flush_loses_nothing_persisted(void **state)
-{
-    (void)state;
-    nth_failure_each(log_life, FAKE_FLUSH, 10);
-}
-
-static void test_vote_each_failed_reservation_is_no_memory(void **state)
-{
-    (void)state;
-    nth_failure_each(vote_life, FAKE_RESERVE, 1);
-}
-
-static void test_vote_each_failed_read_is_told_and_forgets_nothing(void **state)
-{
-    (void)state;
-    nth_failure_each(vote_life, FAKE_READ, 4);
-}
-
-static void test_vote_each_failed_write_forgets_nothing_promised(void **state)
-{
-    (void)state;
-    nth_failure_each(vote_life, FAKE_WRITE, 10);
-}
-
-static void test_vote_each_failed_flush_forgets_nothing_promised(void **state)
-{
-    (void)state;
-    nth_failure_each(vote_life, FAKE_FLUSH, 10);
-}
-
-static void test_vote_each_full_queue_is_tried_again(void **state)
-{
-    (void)state;
-    nth_failure_each(vote_life, FAKE_SUBMIT, 10);
-}
+NTH_FAILURE_TEST(test_log_each_failed_reservation_is_no_memory, log_life, FAKE_RESERVE, 2)
+NTH_FAILURE_TEST(test_log_each_failed_read_is_told_and_loses_nothing, log_life, FAKE_READ, 10)
+NTH_FAILURE_TEST(test_log_each_failed_write_loses_nothing_persisted, log_life, FAKE_WRITE, 10)
+NTH_FAILURE_TEST(test_log_each_failed_flush_loses_nothing_persisted, log_life, FAKE_FLUSH, 10)
+NTH_FAILURE_TEST(test_vote_each_failed_reservation_is_no_memory, vote_life, FAKE_RESERVE, 1)
+NTH_FAILURE_TEST(test_vote_each_failed_read_is_told_and_forgets_nothing, vote_life, FAKE_READ, 4)
+NTH_FAILURE_TEST(test_vote_each_failed_write_forgets_nothing_promised, vote_life, FAKE_WRITE, 10)
+NTH_FAILURE_TEST(test_vote_each_failed_flush_forgets_nothing_promised, vote_life, FAKE_FLUSH, 10)
+NTH_FAILURE_TEST(test_vote_each_full_queue_is_tried_again, vote_life, FAKE_SUBMIT, 10)
 
 int main(void)
 {

@@ -180,23 +180,16 @@ static bool boot_life(enum fake_call call, uint64_t n)
     return reached;
 }
 
-#define EACH(name, life, call, at_least) \
-    static void name(void **state) \
-    { \
-        (void)state; \
-        nth_failure_each(life, call, at_least); \
-    }
-
-EACH(test_checkpoint_each_failed_write_leaves_a_whole_one, checkpoint_life, FAKE_WRITE, 5)
-EACH(test_checkpoint_each_failed_flush_leaves_a_whole_one, checkpoint_life, FAKE_FLUSH, 2)
-EACH(test_checkpoint_each_full_queue_is_tried_again, checkpoint_life, FAKE_SUBMIT, 7)
-EACH(test_install_each_failed_write_leaves_a_whole_one, install_life, FAKE_WRITE, 5)
-EACH(test_install_each_failed_flush_leaves_a_whole_one, install_life, FAKE_FLUSH, 2)
-EACH(test_install_each_full_queue_is_tried_again, install_life, FAKE_SUBMIT, 7)
-EACH(test_adopt_each_failed_write_can_be_adopted_again, adopt_life, FAKE_WRITE, 2)
-EACH(test_boot_each_failed_reservation_is_no_memory, boot_life, FAKE_RESERVE, 5)
-EACH(test_boot_each_failed_read_is_told_and_harms_nothing, boot_life, FAKE_READ, 10)
-EACH(test_boot_each_missing_frame_is_told_and_harms_nothing, boot_life, FAKE_PAGE_ADD, 20)
+NTH_FAILURE_TEST(test_checkpoint_each_failed_write_leaves_a_whole_one, checkpoint_life, FAKE_WRITE, 5)
+NTH_FAILURE_TEST(test_checkpoint_each_failed_flush_leaves_a_whole_one, checkpoint_life, FAKE_FLUSH, 2)
+NTH_FAILURE_TEST(test_checkpoint_each_full_queue_is_tried_again, checkpoint_life, FAKE_SUBMIT, 7)
+NTH_FAILURE_TEST(test_install_each_failed_write_leaves_a_whole_one, install_life, FAKE_WRITE, 5)
+NTH_FAILURE_TEST(test_install_each_failed_flush_leaves_a_whole_one, install_life, FAKE_FLUSH, 2)
+NTH_FAILURE_TEST(test_install_each_full_queue_is_tried_again, install_life, FAKE_SUBMIT, 7)
+NTH_FAILURE_TEST(test_adopt_each_failed_write_can_be_adopted_again, adopt_life, FAKE_WRITE, 2)
+NTH_FAILURE_TEST(test_boot_each_failed_reservation_is_no_memory, boot_life, FAKE_RESERVE, 5)
+NTH_FAILURE_TEST(test_boot_each_failed_read_is_told_and_harms_nothing, boot_life, FAKE_READ, 10)
+NTH_FAILURE_TEST(test_boot_each_missing_frame_is_told_and_harms_nothing, boot_life, FAKE_PAGE_ADD, 20)
 
 int main(void)
 {

@@ -65,18 +65,6 @@ static bool room(void *context, uint32_t entries, size_t bytes)
     return bytes > 0 && entries <= current->log_room;
 }
 
-static void describe(void *context, struct abi_status *out)
-{
-    (void)context;
-    out->node = 1;
-}
-
-static int64_t move(void *context, uint64_t node)
-{
-    (void)context;
-    return node == 2 ? 0 : -ABI_EINVAL;
-}
-
 static void before_change(void *context, uint32_t page, const uint8_t *captured)
 {
     (void)context;
@@ -117,7 +105,7 @@ static void side_create(struct side *side, const struct seal_keys *keys, unsigne
         .machine = &side->fake.machine,
         .boot = &side->boot,
         .keys = keys,
-        .ops = {.submit = submit, .room = room, .describe = describe, .move = move, .before_change = before_change},
+        .ops = {.submit = submit, .room = room, .describe = small_world_describe, .move = small_world_move, .before_change = before_change},
     };
     assert_int_equal(world_create(&side->world, &config), STATUS_OK);
 }

@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#include "include/abi.h"
 #include "replicate/node.h"
 
 void machine_registers_init(uint8_t registers[1024], uint64_t entry, uint64_t stack)
@@ -10,6 +9,18 @@ void machine_registers_init(uint8_t registers[1024], uint64_t entry, uint64_t st
     memset(registers, 0, 1024);
     memcpy(registers, &entry, sizeof entry);
     memcpy(registers + 8, &stack, sizeof stack);
+}
+
+void small_world_describe(void *context, struct abi_status *out)
+{
+    (void)context;
+    out->node = 1;
+}
+
+int64_t small_world_move(void *context, uint64_t node)
+{
+    (void)context;
+    return node == 2 ? 0 : -ABI_EINVAL;
 }
 
 void small_world_make_elf(uint8_t out[SMALL_WORLD_ELF_BYTES])
