@@ -133,13 +133,23 @@ headers_host := $(sodium_headers) $(raft_headers)
 headers_asan := $(headers_host)
 headers_fuzz := $(headers_host)
 
+# What our own sources of a variant are compiled with.
+compile_of = $(or $(compiler_$(1)),$(CC)) $(own_flags) $($(1)_flags) $(own_flags_$(1))
+# Files besides a source that its object is made of.
+inputs_fuzz := tests/fuzz/uninstrumented
+
 define variant_rules
-$(build)/$(1)/%.c.o: %.c | $$(headers_$(1))
+# As old as the last change of the variant's flags, so that all objects follow it.
+$(build)/$(1)/flags: FORCE
+	@mkdir -p $$(@D)
+	@echo '$$(subst ','\'',$$(call compile_of,$(1)))' | cmp -s - $$@ || echo '$$(subst ','\'',$$(call compile_of,$(1)))' >$$@
+
+$(build)/$(1)/%.c.o: %.c $(build)/$(1)/flags $$(inputs_$(1)) | $$(headers_$(1))
 	$$(call say,CC,'$$<  ($(1))')
 	@mkdir -p $$(@D)
-	$$(quiet)$$(or $$(compiler_$(1)),$$(CC)) $$(own_flags) $$($(1)_flags) $$(own_flags_$(1)) $$(flags_$$*.c.o) -MMD -MP -c $$< -o $$@
+	$$(quiet)$$(call compile_of,$(1)) $$(flags_$$*.c.o) -MMD -MP -c $$< -o $$@
 
-$(build)/$(1)/%.S.o: %.S | $$(headers_$(1))
+$(build)/$(1)/%.S.o: %.S $(build)/$(1)/flags | $$(headers_$(1))
 	$$(call say,AS,'$$<  ($(1))')
 	@mkdir -p $$(@D)
 	$$(quiet)$$(CC) -I. $$($(1)_flags) $$(flags_$$*.S.o) -MMD -MP -c $$< -o $$@
@@ -161,7 +171,7 @@ $(build)/$(1)/third-party/$(2).begun: $(sources_dir)/$(2).stamp
 	$$(call say,CC,'$(2)  ($(1)$$(comma) $(words $(4)) files)')
 	@mkdir -p $$(@D) && touch $$@
 
-$(patsubst %,$(build)/$(1)/third-party/%.o,$(4)): $(build)/$(1)/third-party/%.o: $(sources_dir)/% $(build)/$(1)/third-party/$(2).begun | $$(headers_$(1))
+$(patsubst %,$(build)/$(1)/third-party/%.o,$(4)): $(build)/$(1)/third-party/%.o: $(sources_dir)/% $(build)/$(1)/flags $(build)/$(1)/third-party/$(2).begun | $$(headers_$(1))
 	@mkdir -p $$(@D)
 	$$(quiet)$$(or $$(compiler_$(1)),$$(CC)) $$(call third_party_flags_$(2),$$*) $$($(1)_flags) $$(third_party_flags_$(1)_$(2)) -MMD -MP -c $$< -o $$@
 
