@@ -238,8 +238,11 @@ struct sim {
     uint64_t *committed_terms;       /* by Raft index */
     size_t committed_count;
     uint64_t committed_index;        /* highest that any node called committed */
-    uint64_t banned[SIM_BANNED_MAX]; /* raft ids whose disk was lost */
-    unsigned banned_count;
+    /* Raft ids whose disk was lost, and who knew of it: the other nodes as they were. Who joined later learns all from those, and may be deceived. */
+    struct sim_ban {
+        uint64_t raft_id, witnesses[SIM_NODES_MAX + 1];
+    } bans[SIM_BANNED_MAX];
+    unsigned ban_count;
     uint64_t injected[SIM_FAULT_KINDS];
     uint64_t delta_bytes;            /* captured by lives that have ended */
     char *lines[SIM_TRACE_LINES];

@@ -103,25 +103,26 @@ static void check_commit(struct sim_node *node, const struct group_facts *facts)
 
 /* -- NO-AMNESIA -- */
 
-static bool banned(const struct sim *sim, uint64_t raft_id)
+static const struct sim_ban *ban_of(const struct sim *sim, uint64_t raft_id)
 {
-    for (unsigned i = 0; i < sim->banned_count; i++) {
-        if (sim->banned[i] == raft_id) {
-            return true;
+    for (unsigned i = 0; i < sim->ban_count; i++) {
+        if (sim->bans[i].raft_id == raft_id) {
+            return &sim->bans[i];
         }
     }
-    return false;
+    return NULL;
 }
 
 static void check_amnesia(struct sim_node *node, const struct group_facts *facts)
 {
     struct sim *sim = node->sim;
-    if (sim->banned_count == 0 || !banned(sim, facts->raft_id)) {
+    const struct sim_ban *ban = sim->ban_count > 0 ? ban_of(sim, facts->raft_id) : NULL;
+    if (ban == NULL) {
         return;
     }
     for (unsigned i = 1; i <= sim->node_count; i++) {
         const struct sim_node *other = &sim->nodes[i];
-        if (other == node || !sim_serving(other)) {
+        if (other == node || !sim_serving(other) || other->node->group->raft_id != ban->witnesses[i]) {
             continue;
         }
         const struct group_peer *peer = &other->node->group->peers[node->number];

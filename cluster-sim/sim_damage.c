@@ -127,8 +127,12 @@ void sim_damage_review(struct sim_node *node)
 
 static void ban(struct sim *sim, uint64_t raft_id)
 {
-    if (raft_id != 0 && sim->banned_count < SIM_BANNED_MAX) {
-        sim->banned[sim->banned_count++] = raft_id;
+    if (raft_id != 0 && sim->ban_count < SIM_BANNED_MAX) {
+        struct sim_ban *ban = &sim->bans[sim->ban_count++];
+        ban->raft_id = raft_id;
+        for (unsigned i = 1; i <= sim->node_count; i++) {
+            ban->witnesses[i] = sim->nodes[i].known_id;
+        }
     }
 }
 

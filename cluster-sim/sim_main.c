@@ -32,6 +32,7 @@ static const struct scenario {
     {"old-disks", "old-disk,crash,freeze", 1000, 1000, false},
     {"bad-wire", "alter,flap,loss,freeze,clock", 1200, 800, false},
     {"altered", "alter,loss", 3000, 300, false},
+    {"changes", "alter,disk-loss,loss", 1200, 1000, false},
     {"aimed", "aimed,loss", 400, 300, false},
     {"heavy", "aimed,one-way,loss", 1000, 500, true},
     {"crossed", "aimed,one-way,flap,freeze,loss", 500, 300, false},

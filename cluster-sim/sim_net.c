@@ -275,8 +275,10 @@ static enum status link_send(void *context, unsigned peer, unsigned lane, const 
         return STATUS_OK;
     }
     append_segment(sim, pipe, data, bytes);
+    /* Few messages say who belongs to the cluster, so those are aimed at. */
+    unsigned percent = lane == PEERS_LANE_RAFT && bytes > 8 && bytes <= MEMBERS_BYTES_MAX && (bytes - 8) % sizeof(struct disk_member) == 0 ? 30 : 2;
     bool once = sim->alter_once_bytes != 0 && bytes >= sim->alter_once_bytes;
-    if ((once || (sim->alter_until_ns > sim->now_ns && sim_chance(sim, 2))) && pipe->queued < SIM_LINK_WINDOW / 2) {
+    if ((once || (sim->alter_until_ns > sim->now_ns && sim_chance(sim, percent))) && pipe->queued < SIM_LINK_WINDOW / 2) {
         alter(sim, pipe, node->number, peer, lane);
         sim->alter_once_bytes = once ? 0 : sim->alter_once_bytes;
     }

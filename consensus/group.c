@@ -134,6 +134,9 @@ static enum status check_changes(struct group *group, char reason[200])
         uint32_t count = 0;
         enum status status = log_read(group->log, index, group->apply_scratch, &view);
         if (status == STATUS_OK) {
+            status = seal_check_members(group->config.keys, view.body, view.body_bytes, view.entry.tag);
+        }
+        if (status == STATUS_OK) {
             status = members_decode(view.body, view.body_bytes, members, &count);
         }
         if (status != STATUS_OK) {

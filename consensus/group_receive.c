@@ -120,7 +120,8 @@ static enum status verify_body(const struct group *group, const struct message_e
     if (entry->type == LOG_CHANGE) {
         struct disk_member members[DISK_MEMBERS_MAX];
         uint32_t count = 0;
-        return members_decode(body, entry->body_bytes, members, &count);
+        enum status status = seal_check_members(group->config.keys, body, entry->body_bytes, entry->entry.tag);
+        return status == STATUS_OK ? members_decode(body, entry->body_bytes, members, &count) : status;
     }
     if (entry->type != LOG_COMMAND || entry->entry.type != GROUP_ENTRY_EPOCH) {
         return STATUS_OK;

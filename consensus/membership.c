@@ -93,6 +93,7 @@ static bool submit_members(struct group *group, const struct disk_member *member
     uint8_t body[MEMBERS_BYTES_MAX];
     struct message_entry entry = {.term = raft_current_term(&group->raft), .type = LOG_CHANGE};
     entry.body_bytes = (uint32_t)members_encode(members, count, body);
+    seal_members(group->config.keys, body, entry.body_bytes, entry.entry.tag);
     uint64_t index = 0;
     return group_submit_entry(group, &entry, body, &index) == STATUS_OK;
 }

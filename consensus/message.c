@@ -53,13 +53,15 @@ static bool entry_valid(const struct message_entry *entry, uint64_t term_min, ui
         return false;
     }
     static const struct group_entry none;
+    struct group_entry untagged = entry->entry;
+    memset(untagged.tag, 0, sizeof untagged.tag);
     switch (entry->type) {
     case LOG_COMMAND:
         return group_entry_valid(&entry->entry, entry->body_bytes);
     case LOG_BARRIER:
         return entry->body_bytes == 0 && memcmp(&entry->entry, &none, sizeof none) == 0;
     case LOG_CHANGE:
-        return entry->body_bytes > 0 && entry->body_bytes <= MEMBERS_BYTES_MAX && memcmp(&entry->entry, &none, sizeof none) == 0;
+        return entry->body_bytes > 0 && entry->body_bytes <= MEMBERS_BYTES_MAX && memcmp(&untagged, &none, sizeof none) == 0;
     default:
         return false;
     }

@@ -47,7 +47,7 @@ struct message_entry {
     uint64_t term;
     uint32_t type;           /* enum log_type */
     uint32_t body_bytes;
-    struct group_entry entry; /* of a command; zero otherwise */
+    struct group_entry entry; /* of a command; of a change only the tag (seal_members), the rest and a barrier's is zero */
 };
 
 struct message_append_result {

@@ -42,6 +42,7 @@ void seal_keys_derive(struct seal_keys *out, const uint8_t sealing_key[SEAL_KEY_
     derive_subkey(out->delta, sealing_key, "eidolon seal delta", cluster_id);
     derive_subkey(out->block, sealing_key, "eidolon seal block", cluster_id);
     derive_subkey(out->superblock, sealing_key, "eidolon seal superblock", cluster_id);
+    derive_subkey(out->members, sealing_key, "eidolon seal members", cluster_id);
     memcpy(out->cluster_id, cluster_id, SEAL_CLUSTER_ID_BYTES);
 }
 
@@ -103,6 +104,18 @@ enum status seal_verify_body(const struct seal_keys *keys, const struct seal_con
                                                                nonce, key_of(keys, context)) == 0
                ? STATUS_OK
                : STATUS_CORRUPT;
+}
+
+void seal_members(const struct seal_keys *keys, const void *body, size_t bytes, uint8_t tag[SEAL_TAG_BYTES])
+{
+    CHECK(crypto_generichash(tag, SEAL_TAG_BYTES, body, bytes, keys->members, SEAL_KEY_BYTES) == 0);
+}
+
+enum status seal_check_members(const struct seal_keys *keys, const void *body, size_t bytes, const uint8_t tag[SEAL_TAG_BYTES])
+{
+    uint8_t expected[SEAL_TAG_BYTES];
+    seal_members(keys, body, bytes, expected);
+    return sodium_memcmp(expected, tag, sizeof expected) == 0 ? STATUS_OK : STATUS_CORRUPT;
 }
 
 static void superblock_seal_of(const struct seal_keys *keys, const struct disk_superblock *superblock, uint8_t out[32])

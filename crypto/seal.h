@@ -62,6 +62,7 @@ struct seal_keys {
     uint8_t delta[SEAL_KEY_BYTES];
     uint8_t block[SEAL_KEY_BYTES];
     uint8_t superblock[SEAL_KEY_BYTES];
+    uint8_t members[SEAL_KEY_BYTES];
     uint8_t cluster_id[SEAL_CLUSTER_ID_BYTES];
 };
 
@@ -85,6 +86,12 @@ MUST_CHECK enum status seal_open_body(const struct seal_keys *keys, const struct
  * CORRUPT: altered, or sealed for another context or cluster. */
 MUST_CHECK enum status seal_verify_body(const struct seal_keys *keys, const struct seal_context *context, const uint8_t nonce[SEAL_NONCE_BYTES],
                                         const void *cipher, size_t bytes, const uint8_t tag[SEAL_TAG_BYTES]);
+
+/* The tag of a list of members, which is no secret: `bytes` bytes at `body` stay as they are. */
+void seal_members(const struct seal_keys *keys, const void *body, size_t bytes, uint8_t tag[SEAL_TAG_BYTES]);
+
+/* CORRUPT: altered, or another cluster's. */
+MUST_CHECK enum status seal_check_members(const struct seal_keys *keys, const void *body, size_t bytes, const uint8_t tag[SEAL_TAG_BYTES]);
 
 /* Complete `superblock`: magic, version, size, cluster id, seal and checksum. All other fields are the caller's and set before. */
 void seal_superblock(const struct seal_keys *keys, struct disk_superblock *superblock);

@@ -1,4 +1,5 @@
 """A client's pause when the host dies or the world moves."""
+import contextlib
 import re
 
 import programs
@@ -22,13 +23,22 @@ def detections(cluster, nodes):
     return {node: (values["leader_detections"], values["leader_detection_ns"]) for node, values in readings.items()}
 
 
-def measure_failover(results, quick):
-    kills = 6 if quick else 30
-    with started_cluster(3, heartbeat=HEARTBEAT_MS, election_timeout=ELECTION_TIMEOUT_MS) as cluster:
-        probes = results.probes["failover"] = probe_all(cluster, ("echo", "write", "gap"))
+@contextlib.contextmanager
+def counting(results, name, probes, **options):
+    """Three nodes that were probed, and a client that gets a line every 10 ms."""
+    with started_cluster(3, **options) as cluster:
+        results.probes[name] = probe_all(cluster, probes)
         cluster.execute(programs.COUNTER)
         client = CounterClient(cluster.address(programs.COUNTER_PORT))
         client.wait_more(20)
+        yield cluster, client
+        client.close()
+
+
+def measure_failover(results, quick):
+    kills = 6 if quick else 30
+    with counting(results, "failover", ("echo", "write", "gap"), heartbeat=HEARTBEAT_MS, election_timeout=ELECTION_TIMEOUT_MS) as (cluster, client):
+        probes = results.probes["failover"]
         pauses, silences = [], []
         for _ in range(kills):
             host = cluster.wait_host()
@@ -42,7 +52,6 @@ def measure_failover(results, quick):
             cluster.start_node(host)
             cluster.wait_ok()
             client.wait_more(20)
-        client.close()
     results.series["failover"] = pauses
     detection = percentile(silences, 50)
     reference = detection + 5 * probes["echo"]["p50"] + 4 * probes["write"]["p50"] + LINE_INTERVAL_NS
@@ -54,11 +63,8 @@ def measure_failover(results, quick):
 
 def measure_move(results, quick):
     moves = 6 if quick else 30
-    with started_cluster(3) as cluster:
-        probes = results.probes["move"] = probe_all(cluster, ("compare", "hash", "seal", "open", "echo", "write"))
-        cluster.execute(programs.COUNTER)
-        client = CounterClient(cluster.address(programs.COUNTER_PORT))
-        client.wait_more(20)
+    with counting(results, "move", ("compare", "hash", "seal", "open", "echo", "write")) as (cluster, client):
+        probes = results.probes["move"]
         stops, pauses = [], []
         for _ in range(moves):
             source = cluster.wait_host()
@@ -69,7 +75,6 @@ def measure_move(results, quick):
             client.wait_more(5)
             pauses.append(client.longest_pause * 1e9)
             stops.append(wait_until(lambda: stopped_ns(cluster, source), "the source of the move says how long the world stood"))
-        client.close()
         delta = last_delta_ns(Metrics(cluster, cluster.wait_host()), probes)
     results.series["move"] = stops
     results.add("planned move, the world stands still", moves, percentile(stops, 50), percentile(stops, 99),

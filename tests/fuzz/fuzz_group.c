@@ -209,6 +209,9 @@ static void make_entries(struct fuzz_input *input, struct message *message, uint
             entry->body_bytes = (uint32_t)(sizeof front + front[0] * sizeof members[0]);
             memcpy(body + *body_bytes, front, sizeof front);
             memcpy(body + *body_bytes + sizeof front, members, front[0] * sizeof members[0]);
+            if ((kind & 0x20) == 0) {
+                seal_members(&keys, body + *body_bytes, entry->body_bytes, entry->entry.tag);
+            }
         }
         *body_bytes += entry->body_bytes;
     }

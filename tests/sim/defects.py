@@ -91,6 +91,7 @@ DEFECTS = [
     own("idle_world_makes_epochs", "replicate/world_epoch.c", "    if (world->dirty_since_ns == 0) {\n        return UINT64_MAX;\n    }",
         "    if (world->dirty_since_ns == 0) {\n        return world->last_freeze_ns + 1000000000u;\n    }", "calm"),
     # -- the channel --
+    own("altered_change_accepted", "consensus/group_receive.c", "seal_check_members(group->config.keys, body, entry->body_bytes, entry->entry.tag);", "STATUS_OK;", "changes", "changes:5"),
     own("altered_message_accepted", "consensus/peers.c", "        if (status != STATUS_OK && lane->state == LANE_UP) {\n            lane_violated(peers, lane, \"message\", status);",
         "        if (status != STATUS_OK && lane->state == LANE_UP) {", "altered"),
     several("channel_replay_accepted", [

@@ -239,6 +239,27 @@ static void test_seal_superblock_forged_without_key_is_corrupt(void **state)
     assert_int_equal(seal_check_superblock(&keys, &superblock), STATUS_CORRUPT);
 }
 
+static void test_seal_members_checks_ok_and_each_fault_is_found(void **state)
+{
+    (void)state;
+    struct seal_keys keys, others;
+    uint8_t body[88], tag[SEAL_TAG_BYTES];
+    seal_keys_derive(&keys, sealing_key, cluster_id);
+    memset(body, 0x17, sizeof body);
+    seal_members(&keys, body, sizeof body, tag);
+    assert_int_equal(seal_check_members(&keys, body, sizeof body, tag), STATUS_OK);
+    assert_int_equal(seal_check_members(&keys, body, sizeof body - 1, tag), STATUS_CORRUPT);
+    for (size_t i = 0; i < sizeof body; i++) {
+        body[i] ^= 4;
+        assert_int_equal(seal_check_members(&keys, body, sizeof body, tag), STATUS_CORRUPT);
+        body[i] ^= 4;
+    }
+    seal_keys_derive(&others, other_key, cluster_id);
+    assert_int_equal(seal_check_members(&others, body, sizeof body, tag), STATUS_CORRUPT);
+    seal_keys_derive(&others, sealing_key, other_cluster_id);
+    assert_int_equal(seal_check_members(&others, body, sizeof body, tag), STATUS_CORRUPT);
+}
+
 static void test_seal_vote_checks_ok_and_each_fault_is_found(void **state)
 {
     (void)state;
@@ -286,6 +307,7 @@ int main(void)
         cmocka_unit_test(test_seal_superblock_and_vote_of_another_version_are_unknown),
         cmocka_unit_test(test_seal_superblock_of_another_cluster_is_foreign),
         cmocka_unit_test(test_seal_superblock_forged_without_key_is_corrupt),
+        cmocka_unit_test(test_seal_members_checks_ok_and_each_fault_is_found),
         cmocka_unit_test(test_seal_vote_checks_ok_and_each_fault_is_found),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -45,7 +45,38 @@ static void test_group_body_that_does_not_verify_is_corrupt(void **state)
                                                 .entry = {.type = GROUP_ENTRY_EPOCH, .world = 1, .epoch = 1, .parts = 1, .bytes = sizeof body}};
     assert_int_equal(forge(leader, follower, &message, body, sizeof body), STATUS_CORRUPT);
     message.entries[0] = (struct message_entry){.term = facts.term, .type = LOG_CHANGE, .body_bytes = sizeof body};
+    assert_int_equal(forge(leader, follower, &message, body, sizeof body), STATUS_CORRUPT);
+    seal_members(&cluster->keys, body, sizeof body, message.entries[0].entry.tag);
     assert_int_equal(forge(leader, follower, &message, body, sizeof body), STATUS_INVALID);
+    assert_int_equal(cluster_facts(follower).last_index, facts.last_index);
+    assert_true(cluster_heals(cluster));
+    cluster_destroy(cluster);
+}
+
+/* VERIFY: who is a member is not sealed, but it is as safe from alteration as what is. */
+static void test_group_change_that_was_altered_on_its_way_is_corrupt(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 22);
+    struct cluster_node *leader = cluster_leader(cluster), *follower = cluster_follower(cluster, leader, 0);
+    struct group_facts facts = cluster_facts(leader);
+    static struct message message;
+    uint8_t body[MEMBERS_BYTES_MAX];
+    memset(&message, 0, sizeof message);
+    message.type = MESSAGE_APPEND;
+    message.append.front = (struct message_front){.from = facts.raft_id, .to = cluster_facts(follower).raft_id, .term = facts.term};
+    message.append.previous_index = facts.last_index;
+    message.append.previous_term = facts.term;
+    message.append.count = 1;
+    struct message_entry *entry = &message.entries[0];
+    *entry = (struct message_entry){.term = facts.term, .type = LOG_CHANGE};
+    entry->body_bytes = (uint32_t)members_encode(leader->superblock.members, leader->superblock.member_count, body);
+    seal_members(&cluster->keys, body, entry->body_bytes, entry->entry.tag);
+    for (size_t at = 0; at < entry->body_bytes; at++) {
+        body[at] ^= 4;
+        assert_int_equal(forge(leader, follower, &message, body, entry->body_bytes), STATUS_CORRUPT);
+        body[at] ^= 4;
+    }
     assert_int_equal(cluster_facts(follower).last_index, facts.last_index);
     assert_true(cluster_heals(cluster));
     cluster_destroy(cluster);
@@ -159,6 +190,7 @@ static size_t make_lie(struct cluster *cluster, uint64_t *random, const struct g
                 }
                 members[2].raft_id = count == 3 && (members[2].raft_id == members[1].raft_id || members[2].raft_id == from) ? raft_id_make(3, 98) : members[2].raft_id;
                 entry->body_bytes = (uint32_t)members_encode(members, count, body + bytes);
+                seal_members(&cluster->keys, body + bytes, entry->body_bytes, entry->entry.tag);
             }
             bytes += entry->body_bytes;
         }
@@ -231,6 +263,7 @@ int main(int argc, char **argv)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_group_body_that_does_not_verify_is_corrupt),
+        cmocka_unit_test(test_group_change_that_was_altered_on_its_way_is_corrupt),
         cmocka_unit_test(test_group_messages_that_cannot_be_are_invalid_or_dropped),
         cmocka_unit_test(test_group_removed_is_believed_only_of_a_term_that_is_not_older),
         cmocka_unit_test(test_group_hello_of_numbers_that_cannot_be_is_refused),
