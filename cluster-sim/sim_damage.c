@@ -37,6 +37,19 @@ static bool all_call_it_voter(struct sim *sim, const struct sim_node *node)
     return true;
 }
 
+/* Have the undamaged accepted a hello of this life? One that is under way yet may tell of the moment when the tail was missing. */
+static bool all_greeted(struct sim *sim, const struct sim_node *node)
+{
+    uint64_t life = vote_lives(node->node->group->vote)[0];
+    for (unsigned i = 1; i <= sim->node_count; i++) {
+        const struct sim_node *other = &sim->nodes[i];
+        if (other != node && !other->damaged && (!sim_serving(other) || other->node->group->peers[node->number].life != life)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool may_damage(struct sim *sim, const struct sim_node *victim)
 {
     unsigned damaged = 1;
@@ -116,7 +129,8 @@ void sim_damage_review(struct sim_node *node)
     group_facts(group, &facts);
     /* Under a new id all that it is said to have was written anew; under the old one it was only a tail that was forgotten, if every page has been read. */
     bool anew = facts.raft_id != node->damaged_id;
-    bool tail_again = !node->rotten && !node->node->filling && facts.commit_index >= node->known_last_index && others_have_all(sim, node);
+    bool tail_again = !node->rotten && !node->node->filling && facts.commit_index >= node->known_last_index && others_have_all(sim, node) &&
+                      all_greeted(sim, node);
     if ((anew || tail_again) && all_call_it_voter(sim, node)) {
         node->damaged = node->rotten = false;
         node->flipped_life = 0;
