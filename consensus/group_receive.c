@@ -59,9 +59,16 @@ enum status group_accept_hello(struct group *group, unsigned peer, const struct 
     struct group_peer *known = &group->peers[peer];
     bool same_life = known->life_raft_id == hello->raft_id && known->life == hello->lives[0];
     if (evidence != NULL && (another_past(hello, evidence) || (hello->last_index < evidence->match_index && !same_life))) {
-        group_say(group, LOG_WARNING, "node %u shows boot %llu and entry %llu, but there is evidence of another boot %llu or of entry %llu: its disk is not what it was",
-                  peer, (unsigned long long)hello->boot_number, (unsigned long long)hello->last_index, (unsigned long long)evidence->boot_number,
-                  (unsigned long long)evidence->match_index);
+        if (evidence->boot_number < GROUP_NUMBER_MAX) {
+            group_say(group, LOG_WARNING,
+                      "node %u shows boot %llu and entry %llu, but there is evidence of another boot %llu or of entry %llu: its disk is not what it was", peer,
+                      (unsigned long long)hello->boot_number, (unsigned long long)hello->last_index, (unsigned long long)evidence->boot_number,
+                      (unsigned long long)evidence->match_index);
+        }
+        if (hello->boot_number >= evidence->boot_number) { /* not the hello of a former life that comes late */
+            /* For good: a disk that cannot be written stays what it is, and after some more boots it would show nothing that we know. */
+            membership_note_evidence(group, hello->raft_id, GROUP_NUMBER_MAX, 0, 0);
+        }
         *reason = PEERS_REASON_STALE;
         return STATUS_REFUSED;
     }
