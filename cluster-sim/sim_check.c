@@ -63,7 +63,10 @@ static void check_leader(struct sim_node *node, const struct group_facts *facts)
         sim_fail(sim, SIM_EXIT_INVARIANT + SIM_RAFT, "RAFT node %u leads term %llu for the second time", node->number, (unsigned long long)facts->term);
     }
     *leader = facts->raft_id;
-    sim->term_led = facts->term > sim->term_led ? facts->term : sim->term_led;
+    if (facts->term < sim->term_led) {
+        return; /* its votes came late, when a later term was led already: what was committed in that it need not have */
+    }
+    sim->term_led = facts->term;
     const struct log *log = node->node->group->log;
     uint64_t committed = sim->committed_index;
     if (facts->last_index < committed) {

@@ -229,11 +229,11 @@ static void append_segment(struct sim *sim, struct sim_pipe *pipe, const void *d
 }
 
 /* Harm what was appended last. */
-static void alter(struct sim *sim, struct sim_pipe *pipe, unsigned from, unsigned to, unsigned lane)
+static void alter(struct sim *sim, struct sim_pipe *pipe, unsigned from, unsigned to, unsigned lane, bool aimed)
 {
     static const char *const words[] = {"altered", "cut short", "doubled"};
     struct sim_segment *segment = pipe->last;
-    uint64_t at = sim_below(sim, segment->bytes), how = sim_below(sim, 3);
+    uint64_t at = sim_below(sim, segment->bytes), how = aimed ? 0 : sim_below(sim, 3);
     sim->injected[SIM_FAULT_ALTER]++;
     sim_note(sim, 0, "FAULT %zu bytes from %u to %u, lane %u, are %s at %llu", segment->bytes, from, to, lane, words[how], (unsigned long long)at);
     segment->altered = true;
@@ -276,10 +276,10 @@ static enum status link_send(void *context, unsigned peer, unsigned lane, const 
     }
     append_segment(sim, pipe, data, bytes);
     /* Few messages say who belongs to the cluster, so those are aimed at. */
-    unsigned percent = lane == PEERS_LANE_RAFT && bytes > 8 && bytes <= MEMBERS_BYTES_MAX && (bytes - 8) % sizeof(struct disk_member) == 0 ? 30 : 2;
+    bool members = lane == PEERS_LANE_RAFT && bytes > 8 && bytes <= MEMBERS_BYTES_MAX && (bytes - 8) % sizeof(struct disk_member) == 0;
     bool once = sim->alter_once_bytes != 0 && bytes >= sim->alter_once_bytes;
-    if ((once || (sim->alter_until_ns > sim->now_ns && sim_chance(sim, percent))) && pipe->queued < SIM_LINK_WINDOW / 2) {
-        alter(sim, pipe, node->number, peer, lane);
+    if ((once || (sim->alter_until_ns > sim->now_ns && sim_chance(sim, members ? 50 : 2))) && pipe->queued < SIM_LINK_WINDOW / 2) {
+        alter(sim, pipe, node->number, peer, lane, members);
         sim->alter_once_bytes = once ? 0 : sim->alter_once_bytes;
     }
     schedule_delivery(sim, link, node->number, peer, lane);
