@@ -112,6 +112,8 @@ struct sim_link {
     bool connecting;
     uint64_t life;                   /* grows with each link: events of an older one are void */
     uint64_t altered_ns;             /* altered bytes were delivered then; 0: never in this life */
+    uint64_t altered_term;           /* of the message that has the altered bit, while the rest of it is still under way; 0: it is not */
+    unsigned altered_to;             /* who gets it */
     struct sim_pipe pipes[2];        /* [0]: lower to higher number */
 };
 

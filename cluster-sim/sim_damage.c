@@ -191,8 +191,8 @@ static uint64_t needed_place(struct sim *sim, const struct sim_node *node)
 {
     const struct log *log = node->node->group->log;
     uint64_t first = store_superblock(node->node->store)->raft_index + 1, last = log->last;
-    if (log->round != LOG_ROUND_IDLE || log->staged < last || first <= log->base_index) {
-        return 0;
+    if (log->round != LOG_ROUND_IDLE || log->staged < last || first <= log->base_index || store_checkpointing(node->node->store)) {
+        return 0; /* of a checkpoint under way the superblock may be on the disk already */
     }
     while (last >= first && log_slot_of(log, last)->sequence > log->announced_sequence) {
         last--;

@@ -58,7 +58,7 @@ static void end_link(struct sim *sim, struct sim_link *link)
     link->up = false;
     link->connecting = false;
     link->life++;
-    link->altered_ns = 0;
+    link->altered_ns = link->altered_term = 0;
     empty_pipe(&link->pipes[0]);
     empty_pipe(&link->pipes[1]);
 }
@@ -154,6 +154,32 @@ static bool looks_at(struct sim_node *node, unsigned lane, const struct sim_segm
     return true;
 }
 
+static uint64_t messages_received(const struct sim_node *node)
+{
+    struct peers_counters counters;
+    peers_count(node->node->peers, &counters);
+    return counters.messages_received;
+}
+
+/* A segment's bytes to the node. If a bit of it was altered, or of one before, it is judged when the whole message has come: of an older term by then it
+ * is not looked at. */
+static void give(struct sim *sim, struct sim_link *link, struct sim_node *node, const struct link_event *event, const struct sim_segment *segment)
+{
+    if (segment->altered && link->altered_ns == 0 && looks_at(node, event->lane, segment)) {
+        link->altered_ns = sim->now_ns;
+        link->altered_term = segment->was_bytes != 0 ? segment->term : 0;
+        link->altered_to = event->to;
+    }
+    bool open = link->altered_term != 0 && link->altered_to == event->to && sim_serving(node);
+    bool late = open && link->altered_term < raft_current_term(&node->node->group->raft);
+    uint64_t life = link->life, before = open ? messages_received(node) : 0;
+    node_link_data(node->node, event->from, event->lane, segment->data, segment->bytes);
+    if (open && link->life == life && messages_received(node) != before) {
+        link->altered_term = 0;
+        link->altered_ns = late ? 0 : link->altered_ns;
+    }
+}
+
 static void deliver_event(struct sim *sim, void *context, uint64_t argument)
 {
     struct link_event event = *(struct link_event *)context;
@@ -183,10 +209,7 @@ static void deliver_event(struct sim *sim, void *context, uint64_t argument)
         pipe->queued -= segment->bytes; /* otherwise the acknowledgement does not come back */
     }
     uint64_t life = link->life;
-    if (segment->altered && link->altered_ns == 0 && looks_at(node, event.lane, segment)) {
-        link->altered_ns = sim->now_ns;
-    }
-    node_link_data(node->node, event.from, event.lane, segment->data, segment->bytes);
+    give(sim, link, node, &event, segment);
     free(segment);
     sim_wake(node, 3000);
     if (link->life == life && link->up) {
