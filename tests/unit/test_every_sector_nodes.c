@@ -1,8 +1,8 @@
 /* Every sector, seen by whole nodes. A cluster lives, makes checkpoints and comes to rest; all its nodes lose power. Then one sector of node 1's disk is
  * harmed (tests/unit/test_every_sector.c says how, and looks at what is read), and the nodes start again.
- *   Three nodes: node 1, which is alone for a while every other time, never hosts alone and gives no disk up; with its peers it ends up as a voter with the image that all
- *   have, under a new incarnation if it had to give its own up, and then it has said which part of its disk is broken. Nothing that was committed is lost,
- *   and the cluster goes on.
+ *   Three nodes: node 1, which is alone for a while every other time, never hosts alone and gives no disk up; with its peers it ends up as a voter
+ *   with the image that all have, under a new incarnation if it had to give its own up, and then it has said which part of its disk is broken.
+ *   Nothing that was committed is lost, and the cluster goes on.
  *   One node: it goes on with what it had, or it takes no part, says which part of its disk is broken, and leaves the disk as it is.
  *
  * EIDOLON_TEST_SECTORS: of how many sectors that were ever written one is tried (1: all, `make test-long`); by default a sample. */

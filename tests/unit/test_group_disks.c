@@ -130,14 +130,22 @@ static void put_disk_back(struct cluster_node *node, struct disk_copy *copy)
     free(copy->bytes);
 }
 
-static void test_group_replaced_disk_that_returns_joins_anew(void **state)
+/* Of three nodes that agree on some entries a follower goes off. */
+static struct cluster_node *follower_that_went_off(uint64_t seed)
 {
-    (void)state;
-    struct cluster *cluster = cluster_elected(3, 8);
+    struct cluster *cluster = cluster_elected(3, seed);
     cluster_submit_some(cluster, 10, 2000);
     assert_true(cluster_until(cluster, cluster_agrees, 2000));
     struct cluster_node *node = cluster_follower(cluster, cluster_leader(cluster), 0);
     cluster_power_cut(node);
+    return node;
+}
+
+static void test_group_replaced_disk_that_returns_joins_anew(void **state)
+{
+    (void)state;
+    struct cluster_node *node = follower_that_went_off(8);
+    struct cluster *cluster = node->cluster;
     struct disk_copy copy = copy_disk(node);
     cluster_blank_disk(node);
     cluster_power_on(node);
@@ -153,12 +161,9 @@ static void test_group_replaced_disk_that_returns_joins_anew(void **state)
 static void test_group_older_copy_of_the_disk_is_refused_and_joins_anew(void **state)
 {
     (void)state;
-    struct cluster *cluster = cluster_elected(3, 9);
-    cluster_submit_some(cluster, 10, 2000);
-    assert_true(cluster_until(cluster, cluster_agrees, 2000));
-    struct cluster_node *node = cluster_follower(cluster, cluster_leader(cluster), 0);
-    uint64_t old_id = cluster_facts(node).raft_id;
-    cluster_power_cut(node);
+    struct cluster_node *node = follower_that_went_off(9);
+    struct cluster *cluster = node->cluster;
+    uint64_t old_id = raft_id_make(node->number, node->superblock.incarnation);
     struct disk_copy copy = copy_disk(node);
     cluster_power_on(node);
     assert_true(cluster_heals(cluster));
@@ -183,11 +188,8 @@ static void next_boot(struct peers_hello *hello, uint64_t life)
 static void test_group_older_copy_that_was_started_as_often_is_refused_by_a_follower_too(void **state)
 {
     (void)state;
-    struct cluster *cluster = cluster_elected(3, 9);
-    cluster_submit_some(cluster, 10, 2000);
-    assert_true(cluster_until(cluster, cluster_agrees, 2000));
-    struct cluster_node *node = cluster_follower(cluster, cluster_leader(cluster), 0);
-    cluster_power_cut(node);
+    struct cluster_node *node = follower_that_went_off(9);
+    struct cluster *cluster = node->cluster;
     struct disk_copy copy = copy_disk(node);
     cluster_power_on(node);
     assert_true(cluster_heals(cluster));
