@@ -57,6 +57,19 @@ static void approach(struct node *node)
     }
 }
 
+static void drain(struct node *node)
+{
+    if (!world_drained(node->world)) {
+        return;
+    }
+    enum status status = group_transfer(node->group, node->move.target);
+    if (status == STATUS_OK) {
+        node->move.state = MOVE_TRANSFERRING;
+    } else if (status != STATUS_BUSY) {
+        fail(node, status_sentence(status));
+    }
+}
+
 void node_move_tick(struct node *node)
 {
     struct move *move = &node->move;
@@ -68,17 +81,15 @@ void node_move_tick(struct node *node)
         } else {
             approach(node);
         }
+        if (move->state == MOVE_DRAINING) {
+            drain(node); /* a world at rest has nothing that would wake us */
+        }
         break;
     case MOVE_DRAINING:
         if (late) {
             fail(node, "what the world did last was not committed in time");
-        } else if (world_drained(node->world)) {
-            enum status status = group_transfer(node->group, move->target);
-            if (status == STATUS_OK) {
-                move->state = MOVE_TRANSFERRING;
-            } else if (status != STATUS_BUSY) {
-                fail(node, status_sentence(status));
-            }
+        } else {
+            drain(node);
         }
         break;
     case MOVE_TRANSFERRING:
