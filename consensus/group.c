@@ -224,10 +224,15 @@ static void call_wanted_snapshots(struct group *group)
     }
 }
 
+/* What others wait for comes first: acknowledgements and entries on their way, then the disk; applying, which may take milliseconds, goes on meanwhile. */
 static void tick_running(struct group *group)
 {
     group_step_persisted(group);
     group_step_timeouts(group);
+    vote_tick(group->vote);
+    group_pump(group);
+    peers_flush(group_peers(group));
+    group_write(group);
     group_apply_committed(group);
     if (!group_running(group)) {
         return;

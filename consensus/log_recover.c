@@ -62,11 +62,11 @@ static bool batch_valid(const struct log *log, uint8_t *at, uint64_t left, struc
     return whole && out->sequence > out->previous && out->sequence > out->flushed && out->sequence >= out->live && out->live > 0;
 }
 
-static enum status read_region(struct log *log, uint64_t from, uint64_t bytes)
+static enum status read_region(struct log *log, uint64_t from, uint64_t bytes, uint8_t *to)
 {
     for (uint64_t done = 0; done < bytes; done += MACHINE_REQUEST_BYTES_MAX) {
         uint64_t part = bytes - done < MACHINE_REQUEST_BYTES_MAX ? bytes - done : MACHINE_REQUEST_BYTES_MAX;
-        enum status status = log->machine->block_read(log->machine->context, log->offset + from + done, log->batches + done, part);
+        enum status status = log->machine->block_read(log->machine->context, log->offset + from + done, to + done, part);
         if (status != STATUS_OK) {
             return status;
         }
@@ -78,10 +78,12 @@ static enum status read_region(struct log *log, uint64_t from, uint64_t bytes)
 static enum status find_batches(struct recovery *recovery)
 {
     struct log *log = recovery->log;
+    uint64_t kept = 0; /* bytes of the window that were read already, too few for the largest batch */
     for (uint64_t window = 0; window < log->region_bytes;) {
-        uint64_t bytes = log->region_bytes - window < WINDOW_BYTES ? log->region_bytes - window : WINDOW_BYTES;
+        uint64_t whole_requests = kept + (WINDOW_BYTES - kept) / MACHINE_REQUEST_BYTES_MAX * MACHINE_REQUEST_BYTES_MAX;
+        uint64_t bytes = log->region_bytes - window < whole_requests ? log->region_bytes - window : whole_requests;
         bool last = window + bytes == log->region_bytes;
-        enum status status = read_region(log, window, bytes);
+        enum status status = read_region(log, window + kept, bytes - kept, log->batches + kept);
         if (status != STATUS_OK) {
             snprintf(recovery->reason, 200, "log region cannot be read: %s", status_sentence(status));
             return status;
@@ -107,6 +109,8 @@ static enum status find_batches(struct recovery *recovery)
             at += batch.bytes;
         }
         window += at;
+        kept = bytes - at;
+        memmove(log->batches, log->batches + at, kept);
     }
     return STATUS_OK;
 }
@@ -340,7 +344,7 @@ static enum status play_batch(struct recovery *recovery, const struct found *bat
     if (status != STATUS_OK) {
         return status;
     }
-    status = read_region(log, (uint64_t)batch->block * LOG_BLOCK, batch->bytes);
+    status = read_region(log, (uint64_t)batch->block * LOG_BLOCK, batch->bytes, log->batches);
     uint32_t offset = sizeof(struct log_batch);
     for (uint32_t i = 0; i < batch->records && status == STATUS_OK; i++) {
         struct log_record record;

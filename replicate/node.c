@@ -463,13 +463,11 @@ void node_link_down(struct node *node, unsigned peer, unsigned lane)
 
 /* -- the loop -- */
 
-enum { FILL_STEP_PAGES = 16 };
-
 static void fill_step(struct node *node)
 {
     bool done = false;
     uint32_t page = 0;
-    enum status status = store_fill_step(node->store, world_image(node->world), FILL_STEP_PAGES, &done, &page);
+    enum status status = store_fill_step(node->store, world_image(node->world), STORE_FILL_PAGES, &done, &page);
     if (status == STATUS_IO_ERROR) {
         node_stand_aside(node, STORE_DISK_FAILED, "the checkpoint cannot be read: %s", status_sentence(status));
         return;
@@ -547,6 +545,7 @@ void node_tick(struct node *node)
     }
     if (takes_part(node)) {
         world_tick(node->world);
+        peers_flush(node->peers); /* the others work on an epoch while our own disk does */
         group_write(node->group);
         node_move_tick(node);
         node_checkpoint_tick(node);

@@ -42,7 +42,7 @@ static bool reserve_all(struct store *store)
                 reserve(store, &store->slot_flags, store->slots_reserved + 1u, 1, 64) &&
                 reserve(store, &store->copies, STORE_COPIES_MAX, STORE_BLOCK_BYTES, STORE_BLOCK_BYTES) &&
                 reserve(store, &store->copied_page, STORE_COPIES_MAX, sizeof *store->copied_page, 64) &&
-                reserve(store, &store->read_buffer, STORE_BATCH_BLOCKS, STORE_BLOCK_BYTES, STORE_BLOCK_BYTES) &&
+                reserve(store, &store->read_buffer, STORE_FILL_PAGES, STORE_BLOCK_BYTES, STORE_BLOCK_BYTES) &&
                 reserve(store, &store->control_buffer, 2, STORE_BLOCK_BYTES, STORE_BLOCK_BYTES) &&
                 reserve(store, &store->scratch, 1, STORE_BLOCK_BYTES, STORE_BLOCK_BYTES);
     for (uint32_t level = 0; level < store->levels; level++) {
@@ -354,7 +354,7 @@ uint32_t store_page_slot(const struct store *store, uint32_t page)
 static uint32_t fill_run(const struct store *store, const struct image *image, uint32_t page, uint32_t limit)
 {
     uint32_t slot = store->current.pages[page].slot, run = 1;
-    while (run < limit && run < STORE_BATCH_BLOCKS && page + run < store->pages_max && store->current.pages[page + run].slot == slot + run &&
+    while (run < limit && run < STORE_FILL_PAGES && page + run < store->pages_max && store->current.pages[page + run].slot == slot + run &&
            image_page_hash(image, page + run) != store->current.pages[page + run].hash) {
         run++;
     }

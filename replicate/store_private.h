@@ -110,7 +110,7 @@ struct store {
     bool pin;
 
     uint32_t fill_cursor;
-    uint8_t *read_buffer;               /* STORE_BATCH_BLOCKS blocks */
+    uint8_t *read_buffer;               /* STORE_FILL_PAGES blocks */
     uint8_t *scratch;                   /* a block */
 };
 
