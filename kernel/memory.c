@@ -203,7 +203,7 @@ enum status memory_module(const void **bytes, size_t *count)
     return STATUS_OK;
 }
 
-void *memory_reserve(size_t bytes, size_t alignment)
+void *memory_reserve_raw(size_t bytes, size_t alignment)
 {
     CHECK((alignment & (alignment - 1)) == 0);
     CHECK(alignment <= LARGE_PAGE_BYTES);
@@ -216,10 +216,15 @@ void *memory_reserve(size_t bytes, size_t alignment)
             continue;
         }
         free_regions[i].start = start + bytes;
-        memset(direct(start), 0, bytes);
         return direct(start);
     }
     return NULL;
+}
+
+void *memory_reserve(size_t bytes, size_t alignment)
+{
+    void *reserved = memory_reserve_raw(bytes, alignment);
+    return reserved != NULL ? memset(reserved, 0, bytes) : NULL;
 }
 
 size_t memory_left(void)

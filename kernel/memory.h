@@ -20,6 +20,8 @@ MUST_CHECK enum status memory_module(const void **bytes, size_t *count);
 /* `bytes` bytes of zeroed, physically contiguous memory in the direct map, aligned to `alignment` (a power of two, at most 2 MiB).
  * For ever. NULL: there is not that much. */
 void *memory_reserve(size_t bytes, size_t alignment);
+/* The same, not zeroed: what stood there in a former life may be read from it. */
+void *memory_reserve_raw(size_t bytes, size_t alignment);
 
 /* Bytes that memory_reserve could still give in all. */
 size_t memory_left(void);

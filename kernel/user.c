@@ -7,6 +7,7 @@
 #include "kernel/limits.h"
 #include "kernel/processor.h"
 #include "kernel/trap.h"
+#include "kernel/world_memory.h"
 #include "replicate/node.h"
 #include "replicate/world_record.h"
 
@@ -72,6 +73,7 @@ struct user_exit user_run(struct user_registers *registers)
 {
     CHECK((uintptr_t)registers % 16 == 0);
     sanitise(registers);
+    world_memory_settle();
     user_enter(registers);
     if (last_exit.vector >= TRAP_VECTOR_FIRST && last_exit.vector != TRAP_VECTOR_SYSCALL) {
         trap_interrupt((unsigned)last_exit.vector);

@@ -23,4 +23,8 @@ void world_memory_page_remove(void *context, uint32_t page);
 void world_memory_page_protect(void *context, uint32_t page, enum page_rights rights);
 void world_memory_pages_flush(void *context);
 
+/* Before each entry into ring 3: what pages_flush asked for. Only ring 3 uses the world's addresses, so until then nothing old can be used, and what the
+ * kernel does between a freeze and the world's next instruction keeps its own translations. */
+void world_memory_settle(void);
+
 #endif

@@ -15,8 +15,17 @@ static struct user_registers entered;
 static uint64_t trap_vector;
 static unsigned interrupts_handled;
 
+static unsigned settled, entered_unsettled;
+
+void world_memory_settle(void)
+{
+    settled++;
+}
+
 void user_enter(struct user_registers *registers)
 {
+    entered_unsettled += settled == 0;
+    settled = 0;
     entered = *registers;
     last_exit = (struct user_exit){.vector = trap_vector};
 }
@@ -94,6 +103,16 @@ static void test_user_registers_of_a_birth_have_the_stack_of_a_called_function(v
     assert_int_equal(mxcsr_of(&entered), MXCSR_DEFAULT);
 }
 
+/* Rights that were taken away are gone from the TLB before the world runs again. */
+static void test_user_run_rights_are_settled_before_each_entry(void **state)
+{
+    (void)state;
+    entered_unsettled = 0;
+    user_run(&block);
+    user_run(&block);
+    assert_int_equal(entered_unsettled, 0);
+}
+
 static void test_user_run_interrupt_is_handled_before_return(void **state)
 {
     (void)state;
@@ -135,6 +154,7 @@ int main(void)
         cmocka_unit_test(test_user_registers_all_ones_are_made_harmless),
         cmocka_unit_test(test_user_registers_of_a_program_are_kept),
         cmocka_unit_test(test_user_registers_of_a_birth_have_the_stack_of_a_called_function),
+        cmocka_unit_test(test_user_run_rights_are_settled_before_each_entry),
         cmocka_unit_test(test_user_run_interrupt_is_handled_before_return),
         cmocka_unit_test(test_user_run_call_and_fault_are_the_callers),
         cmocka_unit_test(test_user_describe_fault_names_every_exception),
