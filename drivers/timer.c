@@ -227,14 +227,10 @@ uint64_t timer_wall_clock_ns(void)
 
 void timer_arm(uint64_t deadline_ns)
 {
-    if (deadline_ns == armed_deadline_ns) {
+    if (deadline_ns >= armed_deadline_ns) {
         return;
     }
     armed_deadline_ns = deadline_ns;
-    if (deadline_ns == UINT64_MAX) {
-        apic_timer_arm(0);
-        return;
-    }
     uint64_t now_ns = timer_now_ns();
     uint64_t wait_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
     unsigned __int128 ticks = ((unsigned __int128)wait_ns * interrupt_scale >> SCALE_SHIFT) + 1;

@@ -15,8 +15,9 @@ uint64_t timer_now_ns(void);
 /* Nanoseconds since 1970 UTC: the real-time clock as read at boot, carried on by the monotonic clock. */
 uint64_t timer_wall_clock_ns(void);
 
-/* Interrupt the processor once at `deadline_ns` (of timer_now_ns) or soon after; at once if it has passed; possibly earlier
- * when it is more than a minute away. Replaces the last deadline. UINT64_MAX disarms. */
+/* Interrupt the processor at `deadline_ns` (of timer_now_ns) or soon after, at once if it has passed; or earlier: an earlier deadline that was asked for
+ * before stays, and whoever is woken by it asks again. So the timer is written only when something is due sooner, as a write is dear under
+ * emulation. UINT64_MAX asks for nothing. */
 void timer_arm(uint64_t deadline_ns);
 
 /* Counter ticks in a second, for benchmarks. */
