@@ -103,14 +103,22 @@ static void find_runs(const uint8_t *a, const uint8_t *b, uint32_t bytes, struct
     uint64_t before = 0; /* the top bit set: the byte before differs */
     uint32_t next = 0;
     out->count = out->bytes = out->changed = out->stretches = 0;
-    for (uint32_t at = next_difference(a, b, 0, bytes); at < bytes; at = next_difference(a, b, next, bytes)) {
+    uint32_t at = next_difference(a, b, 0, bytes);
+    while (at < bytes) {
         uint64_t flags = byte_flags(word_at(a + at) ^ word_at(b + at));
         before = at == next ? before : 0;
-        out->changed += flags_count(flags);
-        out->stretches += flags_count(flags & ~(flags << 8 | before >> 56));
-        add_word(out, at, flags);
-        before = flags & 1ull << 63;
+        if (flags == BYTE_TOPS && before != 0) {
+            out->runs[out->count - 1].bytes += 8; /* in the midst of a stretch: the common case of a page that is new throughout */
+            out->changed += 8;
+        } else {
+            out->changed += flags_count(flags);
+            out->stretches += flags_count(flags & ~(flags << 8 | before >> 56));
+            add_word(out, at, flags);
+            before = flags & 1ull << 63;
+        }
         next = at + 8;
+        bool goes_on = next < bytes && word_at(a + next) != word_at(b + next);
+        at = goes_on ? next : next_difference(a, b, next, bytes);
     }
     for (uint32_t i = 0; i < out->count; i++) {
         out->bytes += out->runs[i].bytes;
