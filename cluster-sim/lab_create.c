@@ -76,7 +76,8 @@ static enum outcome check_options(const struct create_options *options)
         return outcome_fail(OUTCOME_USAGE, "a world of %u MiB is not possible: --world-memory takes %d to %d", options->world_memory_mib,
                             LAB_WORLD_MEMORY_MIB_MIN, LAB_WORLD_MEMORY_MIB_MAX);
     }
-    unsigned memory_least = options->world_memory_mib + LAB_NODE_MEMORY_MIB_BESIDE_WORLD;
+    unsigned memory_least = options->world_memory_mib + options->world_memory_mib / LAB_NODE_MEMORY_WORLD_SHARE +
+                            options->disk_mib / LAB_NODE_MEMORY_DISK_SHARE + LAB_NODE_MEMORY_MIB_BESIDE_WORLD;
     if (options->memory_mib < memory_least || options->memory_mib > LAB_NODE_MEMORY_MIB_MAX) {
         return outcome_fail(OUTCOME_USAGE, "a node of %u MiB cannot hold a world of %u MiB: --memory takes %u to %d here",
                             options->memory_mib, options->world_memory_mib, memory_least, LAB_NODE_MEMORY_MIB_MAX);

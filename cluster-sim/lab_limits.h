@@ -11,9 +11,13 @@ enum {
     LAB_NODES_MAX = BOOT_CONFIG_NODES_MAX,
 
     /* Options of `create`. */
-    LAB_WORLD_MEMORY_MIB_MIN = 24,      /* the least in which the world of objects is born */
+    LAB_WORLD_MEMORY_MIB_MIN = 32,      /* the least in which the world of objects is born */
     LAB_WORLD_MEMORY_MIB_MAX = 2048,
-    LAB_NODE_MEMORY_MIB_BESIDE_WORLD = 64, /* kernel, page tables, shadows, log ring: the least that boots */
+    /* What a node needs beside its world's frames: kernel, buffers of the network, log ring, shadows and undo records; something for each page of the world;
+     * something for each block of the disk. */
+    LAB_NODE_MEMORY_MIB_BESIDE_WORLD = 120,
+    LAB_NODE_MEMORY_WORLD_SHARE = 16,
+    LAB_NODE_MEMORY_DISK_SHARE = 4096,
     LAB_NODE_MEMORY_MIB_MAX = 16384,
     LAB_DISK_MIB_MAX = 65536,           /* slot numbers of the page store are 32 bits; this is far below */
 

@@ -20,7 +20,7 @@
 _Static_assert(ABI_INFO_ADDRESS == 0x10000000, "start.S");
 _Static_assert(offsetof(struct abi_info, stack_base) == 24 && offsetof(struct abi_info, stack_bytes) == 32, "start.S");
 
-#define HEAP_BYTES_MIN (4u * 1024u * 1024u)
+#define HEAP_BYTES_MIN (8704u * 1024u) /* a session's share of its reserve must let it read a line (memory.c) */
 
 _Noreturn void world_main(void);
 
@@ -47,7 +47,7 @@ static void check_abi(void)
     if (info->magic != ABI_MAGIC || info->version != ABI_VERSION)
         world_stop("the kernel speaks another version of the world ABI");
     if (info->heap_bytes < threads_stack_bytes() + HEAP_BYTES_MIN)
-        world_stop("the world's memory is too small: threads, network and heap need 24 MiB");
+        world_stop("the world's memory is too small: threads, network and heap need 32 MiB");
 }
 
 __attribute__((no_stack_protector)) _Noreturn void world_main(void)

@@ -102,7 +102,7 @@ class TestCreate(lab.TestCase):
     def test_numbers_that_make_no_cluster_are_refused_and_leave_nothing(self):
         folder = self.folder()
         for options in (["--nodes", "2"], ["--nodes", "0"], ["--nodes", "-3"], ["--nodes", "three"], ["--nodes", "99999999999999999999"],
-                        ["--disk", "16"], ["--disk", "0"], ["--world-memory", "23"], ["--world-memory", "4096"], ["--memory", "64"],
+                        ["--disk", "16"], ["--disk", "0"], ["--world-memory", "31"], ["--world-memory", "4096"], ["--memory", "64"],
                         ["--world-memory", "512"], ["--election-timeout", "40"], ["--heartbeat", "1"]):
             with self.subTest(options=options):
                 result = eidolon("create", os.path.join(folder, "c"), *options)
