@@ -30,9 +30,12 @@ enum {
     LAB_SOURCE_BYTES_MAX = 256 << 10,   /* Python source given to `exec`: what the world takes */
     LAB_LOG_BYTES_MAX = 32 << 20,       /* a longer node log is set aside (one generation) when the node starts */
 
-    /* The switch. A frame on the stream netdev is at most QEMU's own buffer; one on our Ethernet is at most 1514. */
+    /* The switch. A frame on the stream netdev is at most QEMU's own buffer; one on our Ethernet is a jumbo frame between nodes, an ordinary one to and
+     * from the gateway. */
     LAB_STREAM_FRAME_BYTES_MAX = 69632,
-    LAB_FRAME_BYTES_MAX = 1514,
+    LAB_MTU = 9000,
+    LAB_FRAME_BYTES_MAX = LAB_MTU + 14,
+    LAB_GATEWAY_FRAME_BYTES_MAX = 1514,
     LAB_FRAME_BYTES_MIN = 14,
     LAB_TAPS_MAX = 8,                   /* clients of `port` at once */
     LAB_PORTS_MAX = 1 + LAB_NODES_MAX + LAB_TAPS_MAX,

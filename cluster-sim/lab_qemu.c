@@ -79,8 +79,8 @@ static int launch(const struct cluster *cluster, unsigned node, const char *kern
     snprintf(network, sizeof network, "stream,id=network,server=on,addr.type=unix,addr.path=node%u/net.sock", node);
     uint8_t mac[6];
     lab_node_mac(node, mac);
-    snprintf(card, sizeof card, "virtio-net-pci,netdev=network,disable-legacy=on,romfile=,mac=%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1],
-             mac[2], mac[3], mac[4], mac[5]);
+    snprintf(card, sizeof card, "virtio-net-pci,netdev=network,disable-legacy=on,romfile=,host_mtu=%d,mac=%02x:%02x:%02x:%02x:%02x:%02x",
+             LAB_MTU, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
     const char *qemu = getenv("EIDOLON_QEMU");
     const char *const arguments[] = {
         qemu != NULL && qemu[0] != 0 ? qemu : "qemu-system-x86_64",

@@ -97,11 +97,15 @@ static void deliver(struct ethernet_switch *sw, unsigned from, unsigned to, cons
     if (from == to || !is_attached(sw, to) || !cable_whole(sw, from, to)) {
         return;
     }
+    struct switch_port *port = &sw->ports[to];
     if (to == SWITCH_GATEWAY) {
-        sw->to_gateway(sw->context, frame, bytes);
+        if (bytes > LAB_GATEWAY_FRAME_BYTES_MAX) {
+            port->frames_dropped++;
+        } else {
+            sw->to_gateway(sw->context, frame, bytes);
+        }
         return;
     }
-    struct switch_port *port = &sw->ports[to];
     size_t needed = LENGTH_BYTES + bytes;
     if (port->queue_bytes + needed > LAB_PORT_QUEUE_BYTES) {
         port->frames_dropped++;

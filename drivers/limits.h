@@ -26,7 +26,11 @@ enum {
     /* Network device: frames in each direction. 256 frames of 1514 bytes are 3 ms of a gigabit line: more than the longest
      * step of the event loop. */
     NET_FRAMES_MAX = 256,
-    NET_FRAME_BYTES_MAX = 1514,
+    /* Packets between nodes: as large as the device says that its wire takes, up to the usual jumbo frame, as each frame costs the same whatever its length.
+     * The world's frames are ordinary ones. */
+    NET_MTU_MAX = 9000,
+    NET_MTU_DEFAULT = 1500,
+    NET_FRAME_BYTES_MAX = NET_MTU_MAX + 14,
     NET_FRAME_BYTES_MIN = 14,
     /* Frames handled in one poll, so that a flood leaves time for everything else. */
     NET_POLL_FRAMES_MAX = 64,
@@ -43,7 +47,10 @@ enum {
     /* Received packets that were not told yet. The loop tells all of them after each poll, which takes NET_POLL_FRAMES_MAX frames. */
     LINK_PACKETS_MAX = 128,
     LINK_CANDIDATE_PACKETS_MAX = 16,   /* those of a connection that waits: a first message of the channel is one or two */
-    LINK_WRITE_BYTES_MAX = 32768,      /* lwIP takes 16-bit lengths */
+    /* What lwIP is given in one piece. Each piece becomes one buffer, or two where a segment ends in it, and buffers come from two pools
+     * (lwip/lwippools.h): of a message the bulk in large pieces, the rest in small ones. So the number of buffers is bounded by the bytes. */
+    LINK_LARGE_PIECE_BYTES = 8192,
+    LINK_SMALL_PIECE_BYTES = 1460,
 
     /* Announcements of the world's address after a takeover: at 0, 50, 150 and 350 ms. Each one lost costs the next delay. */
     WORLD_ANNOUNCEMENTS = 4,
@@ -53,6 +60,6 @@ static_assert(BLOCK_REQUESTS_MAX >= 64, "promised by machine.h");
 static_assert(BLOCK_REQUESTS_MAX <= VIRTQUEUE_ENTRIES_MAX, "each request takes one ring entry");
 static_assert(NET_FRAMES_MAX <= VIRTQUEUE_ENTRIES_MAX, "each frame takes one ring entry");
 static_assert(LINK_PACKETS_MAX >= NET_POLL_FRAMES_MAX, "one poll's packets of one link fit");
-static_assert(NET_FRAME_BYTES_MAX == ABI_FRAME_BYTES_MAX, "a world's frame fits the wire and the reverse");
+static_assert(NET_MTU_DEFAULT + 14 == ABI_FRAME_BYTES_MAX, "a world's frame fits any wire and the reverse");
 
 #endif

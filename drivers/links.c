@@ -377,8 +377,16 @@ size_t links_room(unsigned peer, unsigned lane)
     const struct tcp_pcb *tcp = link->current->tcp;
     /* Each write may begin a segment, so two of them are kept aside. */
     size_t segments = tcp->snd_queuelen + 2u < TCP_SND_QUEUELEN ? TCP_SND_QUEUELEN - 2u - tcp->snd_queuelen : 0;
-    size_t by_segments = segments * tcp->mss;
+    size_t by_segments = segments * LINK_SMALL_PIECE_BYTES;
     return by_segments < tcp_sndbuf(tcp) ? by_segments : tcp_sndbuf(tcp);
+}
+
+static size_t piece_bytes(size_t left)
+{
+    if (left >= LINK_LARGE_PIECE_BYTES) {
+        return LINK_LARGE_PIECE_BYTES;
+    }
+    return left < LINK_SMALL_PIECE_BYTES ? left : LINK_SMALL_PIECE_BYTES;
 }
 
 enum status links_send(unsigned peer, unsigned lane, const void *data, size_t bytes)
@@ -394,8 +402,8 @@ enum status links_send(unsigned peer, unsigned lane, const void *data, size_t by
     const uint8_t *from = data;
     size_t sent = 0;
     while (sent < bytes) {
-        size_t chunk = bytes - sent < LINK_WRITE_BYTES_MAX ? bytes - sent : LINK_WRITE_BYTES_MAX;
-        if (tcp_write(link->current->tcp, from + sent, (u16_t)chunk, TCP_WRITE_FLAG_COPY) != ERR_OK) {
+        size_t piece = piece_bytes(bytes - sent);
+        if (tcp_write(link->current->tcp, from + sent, (u16_t)piece, TCP_WRITE_FLAG_COPY) != ERR_OK) {
             if (sent == 0) {
                 return STATUS_FULL;
             }
@@ -404,7 +412,7 @@ enum status links_send(unsigned peer, unsigned lane, const void *data, size_t by
             link->current->ended = true;
             return STATUS_CLOSED;
         }
-        sent += chunk;
+        sent += piece;
     }
     return STATUS_OK;
 }

@@ -125,7 +125,7 @@ static err_t netif_setup(struct netif *interface)
 {
     interface->name[0] = 'e';
     interface->name[1] = 'n';
-    interface->mtu = NET_FRAME_BYTES_MAX - ETHERNET_HEADER_BYTES;
+    interface->mtu = (u16_t)virtio_net_mtu();
     interface->hwaddr_len = ETHERNET_ADDRESS_BYTES;
     memcpy(interface->hwaddr, boot->node_macs[boot->node_number - 1], ETHERNET_ADDRESS_BYTES);
     interface->flags = NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET | NETIF_FLAG_LINK_UP;
@@ -259,7 +259,7 @@ enum status net_start(const struct boot_config *boot_config, const struct net_ev
     world_port_start(boot, events);
     links_start(boot, events);
     const uint8_t *own = boot->node_addresses[boot->node_number - 1];
-    platform_log(LOG_INFO, "net: node %u at %u.%u.%u.%u", boot->node_number, own[0], own[1], own[2], own[3]);
+    platform_log(LOG_INFO, "net: node %u at %u.%u.%u.%u, packets of %u bytes", boot->node_number, own[0], own[1], own[2], own[3], virtio_net_mtu());
     return STATUS_OK;
 }
 

@@ -13,13 +13,16 @@ enum {
     QUEUE_RECEIVE = 0,
     QUEUE_TRANSMIT = 1,
     HEADER_BYTES = 12,                 /* 5.1.6: with version 1 the header always has its last field */
-    BUFFER_BYTES = 2048,
+    BUFFER_BYTES = 9216,
+    CONFIG_MTU = 10,
     NO_ENTRY = 0xffff,
 };
 
 static struct virtio_device device;
 static struct virtqueue receive_queue;
 static struct virtqueue transmit_queue;
+#define FEATURE_MTU (1ull << 3)
+
 static uint8_t receive_buffers[NET_FRAMES_MAX][BUFFER_BYTES] __attribute__((aligned(4096)));
 static uint8_t transmit_buffers[NET_FRAMES_MAX][BUFFER_BYTES] __attribute__((aligned(4096)));
 static uint16_t transmit_free[NET_FRAMES_MAX];
@@ -27,6 +30,7 @@ static unsigned transmit_free_count;
 static uint16_t transmit_place = NO_ENTRY;
 static struct virtio_net_counts counts;
 static bool started;
+static unsigned mtu = NET_MTU_DEFAULT;
 
 static_assert(HEADER_BYTES + NET_FRAME_BYTES_MAX <= BUFFER_BYTES, "header and frame fit a buffer");
 
@@ -52,9 +56,14 @@ enum status virtio_net_start(void)
     if (status != STATUS_OK) {
         return status;
     }
-    status = virtio_negotiate(&device, 0, 0, &features);
+    status = virtio_negotiate(&device, 0, FEATURE_MTU, &features);
     if (status != STATUS_OK) {
         return status;
+    }
+    if ((features & FEATURE_MTU) != 0) {
+        /* A wire for more than our buffers hold is used for what they hold: nobody but other nodes sends us more than ordinary frames. */
+        mtu = virtio_config_read8(&device, CONFIG_MTU) | (unsigned)virtio_config_read8(&device, CONFIG_MTU + 1) << 8;
+        mtu = mtu < NET_MTU_DEFAULT ? NET_MTU_DEFAULT : smaller(mtu, NET_MTU_MAX);
     }
     status = virtio_start_queue(&device, QUEUE_RECEIVE, &receive_queue, interrupt, NULL);
     if (status != STATUS_OK) {
@@ -75,6 +84,11 @@ enum status virtio_net_start(void)
     }
     started = true;
     return STATUS_OK;
+}
+
+unsigned virtio_net_mtu(void)
+{
+    return mtu;
 }
 
 bool virtio_net_poll(void (*received)(const uint8_t *frame, size_t bytes))

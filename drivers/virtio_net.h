@@ -1,6 +1,6 @@
 /* The node's network device: virtio-net, one queue each way, plain frames.
  *
- * No offloads, no mergeable buffers: a received frame is one buffer. Without a control queue the device passes frames to every
+ * No offloads, no mergeable buffers: a received frame is one buffer. The device may say that its wire takes packets larger than usual (5.1.3, MTU). Without a control queue the device passes frames to every
  * address, so that the world's frames arrive too. What finds no room is dropped, as a wire may, and counted. */
 #ifndef EIDOLON_DRIVERS_VIRTIO_NET_H
 #define EIDOLON_DRIVERS_VIRTIO_NET_H
@@ -20,6 +20,9 @@ struct virtio_net_counts {
 /* Find the device and start it. After pci_start; once.
  * NOT_FOUND: there is none.  UNSUPPORTED: not version 1, or no message interrupts.  INVALID: the device is broken. */
 enum status virtio_net_start(void) MUST_CHECK;
+
+/* The largest packet (frame without its Ethernet header) that the wire takes: NET_MTU_DEFAULT to NET_MTU_MAX. After virtio_net_start. */
+unsigned virtio_net_mtu(void);
 
 /* Hand up to NET_POLL_FRAMES_MAX received frames to `received`; the frame is borrowed for the call.
  * Returns true if more are waiting. */

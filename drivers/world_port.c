@@ -83,7 +83,7 @@ uint64_t world_port_next_deadline_ns(void)
 /* May the world say this? Its own hardware address, and its own IPv4 address wherever the frame names a sender. */
 static bool sender_is_world(const uint8_t *frame, size_t bytes)
 {
-    if (bytes < ETHERNET_HEADER_BYTES || bytes > NET_FRAME_BYTES_MAX ||
+    if (bytes < ETHERNET_HEADER_BYTES || bytes > ABI_FRAME_BYTES_MAX ||
         !ethernet_same(frame + ETHERNET_SOURCE, boot->world_mac)) {
         return false;
     }
@@ -132,7 +132,7 @@ void world_port_answer(const uint8_t *frame)
 
 void world_port_receive(const uint8_t *frame, size_t bytes)
 {
-    if (!held) {
+    if (!held || bytes > ABI_FRAME_BYTES_MAX) {
         return;
     }
     const uint8_t *for_whom = NULL;

@@ -42,15 +42,15 @@
 #define PBUF_POOL_BUFSIZE 1600
 
 /* Deltas are large and come in bursts: wide windows, so scaling is on. */
-#define TCP_MSS 1460
+#define TCP_MSS 8960 /* NET_MTU_MAX without headers; less where the device's wire takes less */
 #define LWIP_WND_SCALE 1
 #define TCP_RCV_SCALE 3
 #define TCP_WND (256 * 1024)
 #define TCP_SND_BUF (256 * 1024)
-#define TCP_SND_QUEUELEN 384
-#define TCP_SNDLOWAT (32 * 1024) /* not used by the raw API; the default does not suit large buffers */
+#define TCP_SND_QUEUELEN 256
+#define TCP_SNDLOWAT (16 * 1024) /* not used by the raw API; the default does not suit large buffers */
 #define TCP_QUEUE_OOSEQ 1
-#define TCP_OOSEQ_MAX_PBUFS 128
+#define TCP_OOSEQ_MAX_PBUFS 168 /* what a window holds in buffers of the pool */
 #define TCP_OVERSIZE TCP_MSS
 #define TCP_LISTEN_BACKLOG 1
 #define TCP_DEFAULT_LISTEN_BACKLOG 8
