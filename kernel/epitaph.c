@@ -76,6 +76,7 @@ void epitaph_write_and_reset(const char *text)
     epitaph->checksum = epitaph_checksum(epitaph);
     epitaph->magic = EPITAPH_MAGIC;
     log_format(LOG_ERROR, "%s; the node restarts", text);
+    log_flush();
     pause_if_repeated();
     processor_reset();
 }

@@ -14,6 +14,8 @@ enum {
     /* A log line as handed over by the seam (include/machine.h says 400), and the same with time and level before it. */
     LOG_LINE_BYTES_MAX = 400,
     LOG_RECORD_BYTES_MAX = LOG_LINE_BYTES_MAX + 48,
+    /* Log lines of one round of the loop; more are written at once. */
+    LOG_WAITING_BYTES = 8192,
     /* An epitaph holds a long file name with a long condition, or an exception with its registers. */
     EPITAPH_TEXT_BYTES_MAX = 240,
     /* A node that dies within ten seconds of its boot, as the boot before did, waits two seconds before the next one. */

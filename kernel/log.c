@@ -1,7 +1,9 @@
 #include "kernel/log.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "drivers/serial.h"
 #include "drivers/timer.h"
@@ -13,6 +15,22 @@ static const char *const level_names[] = {
     [LOG_WARNING] = "warning",
     [LOG_ERROR] = "error",
 };
+
+static char waiting[LOG_WAITING_BYTES];
+static size_t waiting_bytes;
+static bool deferred;
+
+void log_defer(void)
+{
+    deferred = true;
+}
+
+void log_flush(void)
+{
+    size_t bytes = waiting_bytes;
+    waiting_bytes = 0;
+    serial_write(SERIAL_LOG, waiting, bytes);
+}
 
 void log_line(enum log_level level, const char *line)
 {
@@ -26,7 +44,14 @@ void log_line(enum log_level level, const char *line)
         record[length++] = byte >= ' ' && byte <= '~' ? byte : '.';
     }
     record[length++] = '\n';
-    serial_write(SERIAL_LOG, record, length);
+    if (length > sizeof waiting - waiting_bytes) {
+        log_flush();
+    }
+    memcpy(waiting + waiting_bytes, record, length);
+    waiting_bytes += length;
+    if (!deferred) {
+        log_flush();
+    }
 }
 
 void log_arguments(enum log_level level, const char *format, va_list arguments)

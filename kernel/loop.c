@@ -7,6 +7,7 @@
 #include "include/abi.h"
 #include "kernel/epitaph.h"
 #include "kernel/limits.h"
+#include "kernel/log.h"
 #include "kernel/management.h"
 #include "kernel/trap.h"
 #include "kernel/user.h"
@@ -129,10 +130,12 @@ enum status loop_start(struct node *node, const struct boot_config *boot)
 
 void loop_run(struct node *node)
 {
+    log_defer();
     for (;;) {
         bool more = deliver(node);
         node_tick(node);
         net_flush();
+        log_flush();
 
         uint64_t now_ns = timer_now_ns();
         uint64_t deadline_ns = earliest(node_deadline_ns(node), net_next_deadline_ns());
