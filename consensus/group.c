@@ -291,7 +291,9 @@ uint64_t group_deadline_ns(const struct group *group)
     if (log_persisted(group->log) > group->raft.last_stored) {
         return 0;
     }
-    deadline = earlier(deadline, raft_timeout(&group->raft) * 1000000u);
+    if (!group_stands_back(group)) {
+        deadline = earlier(deadline, raft_timeout(&group->raft) * 1000000u);
+    }
     deadline = earlier(deadline, membership_deadline_ns(group));
     if (group_apply_pending(group)) {
         deadline = earlier(deadline, group->apply_busy ? group->apply_retry_ns : 0);

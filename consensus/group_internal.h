@@ -146,6 +146,9 @@ void group_open_library(struct group *group);
 /* Give one event to the library and do what it asks for. Returns the library's error. */
 int group_step(struct group *group, struct raft_event *event);
 void group_step_timeouts(struct group *group);
+/* Does this node leave an election to others, as it has yet to apply what it knows to be committed (it has just started, or fills its image)? If the others
+ * are behind, too, who is through first stands. */
+bool group_stands_back(const struct group *group);
 void group_step_persisted(struct group *group);
 /* Append one entry as leader; `body` as it stands in the log. */
 MUST_CHECK enum status group_submit_entry(struct group *group, const struct message_entry *entry, const uint8_t *body, uint64_t *index);

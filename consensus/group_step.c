@@ -202,10 +202,17 @@ void group_open_library(struct group *group)
     raft_free(entries);
 }
 
+bool group_stands_back(const struct group *group)
+{
+    uint64_t commit_index = raft_commit_index(&group->raft);
+    return !group_is_leader(group) && group_apply_pending(group) &&
+           (group->apply_busy || commit_index - group->applied_index > GROUP_STAND_LAG_ENTRIES);
+}
+
 void group_step_timeouts(struct group *group)
 {
     enum { STEPS_MAX = 4 };
-    for (unsigned i = 0; i < STEPS_MAX && group_now_ns(group) / 1000000u >= raft_timeout(&group->raft); i++) {
+    for (unsigned i = 0; i < STEPS_MAX && !group_stands_back(group) && group_now_ns(group) / 1000000u >= raft_timeout(&group->raft); i++) {
         struct raft_event event = {.type = RAFT_TIMEOUT};
         int error = group_step(group, &event);
         CHECK(error == 0);

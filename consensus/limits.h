@@ -41,6 +41,8 @@ enum {
     GROUP_APPLY_US_MAX = 3000,
     GROUP_APPLY_ENTRIES_MAX = 32,
     GROUP_APPLY_BYTES_MAX = 512 * 1024,
+    /* A node that has more committed entries to apply than one step takes does not stand for election: it could not host the world yet. */
+    GROUP_STAND_LAG_ENTRIES = GROUP_APPLY_ENTRIES_MAX,
     /* Heap of the raft library: index and term records, progress, messages; and, at start, 40 bytes for each entry of the log. */
     RAFT_HEAP_BYTES_MAX = 8 << 20,
     /* After this a leader believes that a follower's snapshot is lost; what is on its way is announced again. */

@@ -226,6 +226,43 @@ static void test_group_image_that_is_not_ready_delays_applying_only(void **state
     cluster_destroy(cluster);
 }
 
+/* A node that has just started could be elected as soon as any other, and the world would stand still until it has applied its log. */
+static void test_group_follower_that_has_much_to_apply_leaves_the_election_to_others(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 90; seed < 98; seed++) {
+        struct cluster *cluster = cluster_elected(3, seed);
+        struct cluster_node *leader = cluster_leader(cluster), *slow = cluster_follower(cluster, leader, 0);
+        slow->busy = true;
+        cluster_submit_some(cluster, 20, 200);
+        cluster_run(cluster, 100);
+        assert_int_equal(slow->applied_count, 0);
+        cluster_power_cut(leader);
+        assert_true(cluster_until(cluster, cluster_has_leader, 1500));
+        assert_ptr_not_equal(cluster_leader(cluster), slow);
+        cluster_destroy(cluster);
+    }
+}
+
+static void test_group_followers_that_have_much_to_apply_elect_one_when_it_is_through(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 98);
+    struct cluster_node *leader = cluster_leader(cluster);
+    for (unsigned skip = 0; skip < 2; skip++) {
+        cluster_follower(cluster, leader, skip)->busy = true;
+    }
+    cluster_submit_some(cluster, 20, 200);
+    cluster_run(cluster, 100);
+    struct cluster_node *first = cluster_follower(cluster, leader, 1);
+    cluster_power_cut(leader);
+    assert_false(cluster_until(cluster, cluster_has_leader, 2000));
+    first->busy = false;
+    assert_true(cluster_until(cluster, cluster_has_leader, 1000));
+    assert_ptr_equal(cluster_leader(cluster), first);
+    cluster_destroy(cluster);
+}
+
 /* BOUND: a follower that answers later than the next heartbeat is not sent the same entries with each of them. */
 static void test_group_lagging_follower_that_answers_late_is_sent_its_entries_once(void **state)
 {
@@ -438,6 +475,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_group_deposed_between_parts_applies_the_first_parts_again),
         cmocka_unit_test(test_group_old_hello_of_the_same_life_is_accepted_of_another_refused),
         cmocka_unit_test(test_group_image_that_is_not_ready_delays_applying_only),
+        cmocka_unit_test(test_group_follower_that_has_much_to_apply_leaves_the_election_to_others),
+        cmocka_unit_test(test_group_followers_that_have_much_to_apply_elect_one_when_it_is_through),
         cmocka_unit_test(test_group_lagging_follower_that_answers_late_is_sent_its_entries_once),
         cmocka_unit_test(test_group_five_nodes_two_dead_go_on),
         cmocka_unit_test(test_group_vote_that_is_not_durable_elects_nobody),
