@@ -4,7 +4,7 @@ import re
 
 import programs
 from clients import CounterClient
-from instruments import Metrics, manage, percentile, probe_all, started_cluster
+from instruments import Metrics, manage, percentile, probe_again, probe_all, started_cluster
 from lab import wait_until
 
 LINE_INTERVAL_NS = 10e6     # of programs.COUNTER
@@ -25,20 +25,20 @@ def detections(cluster, nodes):
 
 @contextlib.contextmanager
 def counting(results, name, probes, **options):
-    """Three nodes that were probed, and a client that gets a line every 10 ms."""
+    """Three nodes that are probed before and after, and a client that gets a line every 10 ms."""
     with started_cluster(3, **options) as cluster:
-        results.probes[name] = probe_all(cluster, probes)
+        before = probe_all(cluster, probes)
         cluster.execute(programs.COUNTER)
         client = CounterClient(cluster.address(programs.COUNTER_PORT))
         client.wait_more(20)
         yield cluster, client
         client.close()
+        results.probes[name] = probe_again(cluster, before)
 
 
 def measure_failover(results, quick):
     kills = 6 if quick else 30
     with counting(results, "failover", ("echo", "write", "gap"), heartbeat=HEARTBEAT_MS, election_timeout=ELECTION_TIMEOUT_MS) as (cluster, client):
-        probes = results.probes["failover"]
         pauses, silences = [], []
         for _ in range(kills):
             host = cluster.wait_host()
@@ -53,6 +53,7 @@ def measure_failover(results, quick):
             cluster.wait_ok()
             client.wait_more(20)
     results.series["failover"] = pauses
+    probes = results.probes["failover"]
     detection = percentile(silences, 50)
     reference = detection + 5 * probes["echo"]["p50"] + 4 * probes["write"]["p50"] + LINE_INTERVAL_NS
     results.add("failover, a client's pause", kills, percentile(pauses, 50), percentile(pauses, 99), reference=reference,
@@ -64,7 +65,6 @@ def measure_failover(results, quick):
 def measure_move(results, quick):
     moves = 6 if quick else 30
     with counting(results, "move", ("compare", "hash", "seal", "open", "echo", "write")) as (cluster, client):
-        probes = results.probes["move"]
         stops, pauses = [], []
         for _ in range(moves):
             source = cluster.wait_host()
@@ -75,7 +75,9 @@ def measure_move(results, quick):
             client.wait_more(5)
             pauses.append(client.longest_pause * 1e9)
             stops.append(wait_until(lambda: stopped_ns(cluster, source), "the source of the move says how long the world stood"))
-        delta = last_delta_ns(Metrics(cluster, cluster.wait_host()), probes)
+        metrics = Metrics(cluster, cluster.wait_host())
+    probes = results.probes["move"]
+    delta = last_delta_ns(metrics, probes)
     results.series["move"] = stops
     results.add("planned move, the world stands still", moves, percentile(stops, 50), percentile(stops, 99),
                 reference=3 * probes["echo"]["p50"] + 2 * probes["write"]["p50"] + delta, formula="3R + 2F + last delta", aim50=1,

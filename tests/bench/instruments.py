@@ -119,6 +119,12 @@ def probe_all(cluster, names=None):
     return {name: probe(cluster, host, name, samples) for name, samples in wanted.items() if names is None or name in names}
 
 
+def probe_again(cluster, before):
+    """The mean of `before` and of the same probes now: a machine that others use is not the same at both ends of a measurement."""
+    after = probe_all(cluster, before.keys())
+    return {name: {key: (value + after[name][key]) / 2 for key, value in values.items()} for name, values in before.items()}
+
+
 class ProcessorTime:
     """Seconds of processor time that the QEMUs of a cluster used since this was made, and the wall time."""
 

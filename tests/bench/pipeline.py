@@ -2,7 +2,7 @@
 import time
 
 import programs
-from instruments import Metrics, ProcessorTime, percentile, probe_all, started_cluster
+from instruments import Metrics, ProcessorTime, percentile, probe_again, probe_all, started_cluster
 from lab import Connection
 
 # epochs(pages, count) closes `count` epochs, in each of which one byte of `pages` pages changed, one behind the other.
@@ -79,7 +79,7 @@ def measure_latency(results, quick):
     count = 200 if quick else 1000
     for nodes in (3, 1) if quick else (3, 1, 5):
         with started_cluster(nodes) as cluster:
-            probes = results.probes[f"latency, {nodes} nodes"] = probe_all(cluster)
+            probes = probe_all(cluster)
             cluster.execute(programs.ECHO)
             host, port = cluster.address(programs.ECHO_PORT)
             connection = Connection(f"{host}:{port}")
@@ -91,6 +91,7 @@ def measure_latency(results, quick):
                 times.append(time.monotonic_ns() - began)
             connection.close()
             times = times[20:]
+            probes = results.probes[f"latency, {nodes} nodes"] = probe_again(cluster, probes)
             results.series[f"latency of one byte, {nodes} nodes"] = times
             results.add(f"output commit latency, {nodes} node{'s' if nodes > 1 else ''}", count, percentile(times, 50), percentile(times, 99),
                         reference=commit_reference(probes), formula="R + F" if nodes > 1 else "F", aim50=1.5, aim99=3)
@@ -99,11 +100,12 @@ def measure_latency(results, quick):
 def measure_epochs(results, quick):
     """Epochs of known size: the stop, processor time for a page, epochs a second, bytes of the delta."""
     with started_cluster(3, world_memory=128) as cluster:
-        probes = results.probes["epochs"] = probe_all(cluster)
         cluster.execute(DIRTY)
         for pages in (1, 16, 64, 256, 1000):
             count = max(30, (3000 if quick else 20000) // max(pages, 20))
+            before = probe_all(cluster)
             facts = run_epochs(cluster, f"epochs({pages}, {count})")
+            probes = results.probes[f"epochs of {pages} pages"] = probe_again(cluster, before)
             report_freeze(results, probes, pages, facts)
             if pages in (64, 1000):
                 report_processor(results, probes, pages, facts)
