@@ -39,7 +39,6 @@ static uint8_t transmit_buffer[SERIAL_TRANSMIT_BYTES];
 static size_t transmit_put, transmit_taken;
 static uint8_t interrupts_enabled;
 static bool management_started;
-static bool interrupted; /* since the device was served last */
 
 static_assert((SERIAL_RECEIVE_BYTES & (SERIAL_RECEIVE_BYTES - 1)) == 0, "index by remainder of a running position");
 static_assert((SERIAL_TRANSMIT_BYTES & (SERIAL_TRANSMIT_BYTES - 1)) == 0, "index by remainder of a running position");
@@ -90,8 +89,8 @@ void serial_write(enum serial_port port, const char *text, size_t bytes)
 
 static void management_interrupt(void *context)
 {
+    /* The device keeps its line up until serial_poll has served it, so nothing is noted here. */
     (void)context;
-    interrupted = true; /* the device keeps its line up until serial_poll has served it */
 }
 
 static void enable_interrupts(uint8_t wanted)
@@ -128,14 +127,11 @@ static void transmit_bytes(void)
 
 bool serial_poll(void)
 {
-    /* Reading its registers is dear under emulation. Without an interrupt there is something to do only if bytes wait on our side: for the line, or, received
-     * ones, for the reader that makes room again. */
-    bool stalled = (interrupts_enabled & ENABLE_RECEIVED) == 0;
-    if (!management_started || (!interrupted && transmit_put == transmit_taken && !stalled)) {
+    if (!management_started) {
         return false;
     }
-    interrupted = false;
-    /* The interrupt is an edge of a line that stays up while an enabled cause is unserved, and reading the identity takes the
+    /* Read in each round of the loop, not only after the interrupt: a loop that has work all the time never takes one. The interrupt, which wakes a loop that
+     * halts, is an edge of a line that stays up while an enabled cause is unserved, and reading the identity takes the
      * transmit cause back. So every cause is served or disabled before the loop halts; a full receive buffer disables its
      * cause until a reader makes room. */
     for (unsigned round = 0; round < SERIAL_POLL_ROUNDS; round++) {
@@ -153,7 +149,6 @@ bool serial_poll(void)
             return false;
         }
     }
-    interrupted = true;
     return true;
 }
 
