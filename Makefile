@@ -158,20 +158,25 @@ $(foreach variant,$(variants),$(eval $(call variant_rules,$(variant))))
 
 # archive_rule TARGET,OBJECTS: a static library, made anew so that no dropped object stays in it.
 define archive_rule
-$(1): $(2)
+$(1).objects: FORCE
+	@mkdir -p $$(@D)
+	@echo '$(2)' | cmp -s - $$@ || echo '$(2)' >$$@
+
+$(1): $(2) $(1).objects
 	$$(call say,AR,'$$@')
-	@mkdir -p $$(@D) && rm -f $$@
-	$$(quiet)ar rcs $$@ $$^
+	@rm -f $$@
+	$$(quiet)ar rcs $$@ $$(filter %.o,$$^)
 endef
 
 # third_party_library VARIANT,NAME,ARCHIVE,FILES: build/VARIANT/ARCHIVE from FILES (paths below build/third-party), with the
-# variant's flags, third_party_flags_NAME (called with the file) and third_party_flags_VARIANT_NAME.
+# variant's flags, third_party_flags_NAME (called with the file) and third_party_flags_VARIANT_NAME. Called in the file that sets those: when it
+# changes, all is compiled anew.
 define third_party_library
 $(build)/$(1)/third-party/$(2).begun: $(sources_dir)/$(2).stamp
 	$$(call say,CC,'$(2)  ($(1)$$(comma) $(words $(4)) files)')
 	@mkdir -p $$(@D) && touch $$@
 
-$(patsubst %,$(build)/$(1)/third-party/%.o,$(4)): $(build)/$(1)/third-party/%.o: $(sources_dir)/% $(build)/$(1)/flags $(build)/$(1)/third-party/$(2).begun | $$(headers_$(1))
+$(patsubst %,$(build)/$(1)/third-party/%.o,$(4)): $(build)/$(1)/third-party/%.o: $(sources_dir)/% $(build)/$(1)/flags $(lastword $(MAKEFILE_LIST)) $(build)/$(1)/third-party/$(2).begun | $$(headers_$(1))
 	@mkdir -p $$(@D)
 	$$(quiet)$$(or $$(compiler_$(1)),$$(CC)) $$(call third_party_flags_$(2),$$*) $$($(1)_flags) $$(third_party_flags_$(1)_$(2)) -MMD -MP -c $$< -o $$@
 

@@ -18,7 +18,7 @@ static const char usage[] =
     "  eidolon start DIR [--timeout S]     boot all nodes; returns when the world answers\n"
     "  eidolon status DIR [-o table|json]\n"
     "  eidolon attach DIR [--session NAME] terminal to a session; Ctrl-] detaches\n"
-    "  eidolon exec DIR [--session NAME] SOURCE\n"
+    "  eidolon exec DIR [--session NAME] [--timeout S] SOURCE\n"
     "                                      run Python in a session; SOURCE - is standard input\n"
     "  eidolon forward DIR [--node N] PORT open a port of 127.0.0.1 to a port of the world, or of a node\n"
     "  eidolon move DIR NODE               planned switchover of the world\n"
@@ -199,7 +199,7 @@ static enum outcome run_exec(int count, char **texts)
     struct arguments arguments = {.options = {{"--session", true, NULL}, {"--timeout", true, NULL}}};
     static struct cluster cluster;
     unsigned timeout_s = 0;
-    enum outcome outcome = take_arguments(&arguments, count, texts, 2, 2, "exec DIR [--session NAME] SOURCE");
+    enum outcome outcome = take_arguments(&arguments, count, texts, 2, 2, "exec DIR [--session NAME] [--timeout S] SOURCE");
     if (outcome == OUTCOME_OK) {
         outcome = take_number(&arguments, "--timeout", 86400, &timeout_s);
     }
@@ -448,7 +448,7 @@ int main(int count, char **texts)
     for (unsigned at = 0; at < sizeof commands / sizeof commands[0]; at++) {
         if (strcmp(texts[1], commands[at].name) == 0) {
             enum outcome outcome = commands[at].run(count - 2, texts + 2);
-            if (fflush(stdout) != 0 && outcome == OUTCOME_OK) {
+            if ((fflush(stdout) != 0 || ferror(stdout)) && outcome == OUTCOME_OK) {
                 outcome = outcome_fail(OUTCOME_FAILED, "standard output cannot be written");
             }
             return (int)outcome;

@@ -172,7 +172,7 @@ static void serve_round(struct background *background, struct poll_set *set)
     set->timeout_ms = UINT32_MAX;
     reach_nodes(background, now_ms);
     wake_for_nodes(background, set, now_ms);
-    background->control_poll_index = poll_set_add(set, background->control, POLLIN);
+    background->control_poll_index = poll_set_add(set, control_server_has_room(background) ? background->control : -1, POLLIN);
     background->taps_poll_index = poll_set_add(set, background->taps, POLLIN);
     switch_fill(&background->ethernet, set);
     control_server_fill(background, set);

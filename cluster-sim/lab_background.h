@@ -59,6 +59,8 @@ void background_load_network(struct background *background);
 
 /* The control clients' part of each round. */
 void control_server_init(struct background *background);
+/* Take a client if there is room for one; otherwise it waits in line. */
+bool control_server_has_room(struct background *background);
 void control_server_accept(struct background *background);
 void control_server_fill(struct background *background, struct poll_set *set);
 void control_server_serve(struct background *background, const struct poll_set *set);

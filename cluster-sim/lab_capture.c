@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,29 +26,35 @@ struct pcap_record {
     uint32_t frame_bytes;
 };
 
-int capture_start(struct capture *capture, const char *path)
+const char *capture_start(struct capture *capture, const char *path)
 {
-    int descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    static const char not_a_file[] = "that is no ordinary file; whoever reads it could hold up the switch";
+    int descriptor = open(path, O_WRONLY | O_CREAT | O_NONBLOCK | O_CLOEXEC, 0600);
     if (descriptor < 0) {
-        return errno;
+        return errno == ENXIO ? not_a_file : strerror(errno);
     }
-    FILE *file = fdopen(descriptor, "wb");
+    struct stat about;
+    if (fstat(descriptor, &about) != 0 || !S_ISREG(about.st_mode)) {
+        close(descriptor);
+        return not_a_file;
+    }
+    FILE *file = ftruncate(descriptor, 0) == 0 ? fdopen(descriptor, "wb") : NULL;
     if (file == NULL) {
         int error = errno;
         close(descriptor);
-        return error;
+        return strerror(error);
     }
     const struct pcap_header header = {.magic = 0xa1b2c3d4u, .version_major = 2, .version_minor = 4, .frame_bytes_max = 65535,
                                        .link_type = 1};
     if (fwrite(&header, sizeof header, 1, file) != 1 || fflush(file) != 0) {
         int error = errno;
         fclose(file);
-        return error;
+        return strerror(error);
     }
     capture_stop(capture);
     capture->file = file;
     capture->bytes = sizeof header;
-    return 0;
+    return NULL;
 }
 
 void capture_stop(struct capture *capture)

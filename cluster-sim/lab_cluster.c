@@ -114,7 +114,7 @@ enum outcome cluster_enter(struct cluster *cluster, const char *directory)
     if (strlen(directory) == 0 || strlen(directory) >= sizeof cluster->shown) {
         return outcome_fail(OUTCOME_NOT_FOUND, "the name of the cluster's folder is empty or too long");
     }
-    strcpy(cluster->shown, directory);
+    text_shell_word(cluster->shown, sizeof cluster->shown, directory);
     if (getcwd(cluster->caller, sizeof cluster->caller) == NULL) {
         strcpy(cluster->caller, "/");
     }

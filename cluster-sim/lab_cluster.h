@@ -24,7 +24,7 @@
 enum { CLUSTER_ID_BYTES = 16, NODE_PATH_BYTES = 64 };
 
 struct cluster {
-    char shown[PATH_MAX];        /* the folder as the user wrote it: for messages */
+    char shown[PATH_MAX];        /* the folder as the user wrote it, quoted for a shell if it must be: for messages */
     char directory[PATH_MAX];    /* the same, absolute; also the working directory */
     char caller[PATH_MAX];       /* where the command was called: relative paths of arguments start here */
     uint8_t id[CLUSTER_ID_BYTES];

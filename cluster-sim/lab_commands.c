@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "cluster-sim/lab_control.h"
@@ -219,6 +221,9 @@ enum outcome command_port(const struct cluster *cluster)
     enum outcome outcome = control_ask(cluster, &call, "port", "ping");
     if (outcome == OUTCOME_OK) {
         printf("%s/port.sock\n", cluster->directory);
+        if (strlen(cluster->directory) + sizeof "/port.sock" > sizeof(((struct sockaddr_un *)NULL)->sun_path)) {
+            progress("that path is longer than an address of a Unix socket may be; connect to port.sock from within the folder");
+        }
     }
     return outcome;
 }

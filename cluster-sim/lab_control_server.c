@@ -25,26 +25,35 @@ static void client_close(struct control_client *client)
     client->ticket = 0;
 }
 
+static struct control_client *free_client(struct background *background)
+{
+    for (unsigned at = 0; at < LAB_CLIENTS_MAX; at++) {
+        if (background->clients[at].descriptor < 0) {
+            return &background->clients[at];
+        }
+    }
+    return NULL;
+}
+
+bool control_server_has_room(struct background *background)
+{
+    return free_client(background) != NULL;
+}
+
 void control_server_accept(struct background *background)
 {
-    int descriptor = accept4(background->control, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    struct control_client *client = free_client(background);
+    int descriptor = client == NULL ? -1 : accept4(background->control, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (descriptor < 0) {
         return;
     }
-    for (unsigned at = 0; at < LAB_CLIENTS_MAX; at++) {
-        struct control_client *client = &background->clients[at];
-        if (client->descriptor < 0) {
-            client->descriptor = descriptor;
-            client->poll_index = -1;
-            client->ticket = 0;
-            client->input_bytes = 0;
-            client->output_bytes = 0;
-            client->ending = false;
-            client->heard_ms = clock_ms();
-            return;
-        }
-    }
-    close(descriptor);
+    client->descriptor = descriptor;
+    client->poll_index = -1;
+    client->ticket = 0;
+    client->input_bytes = 0;
+    client->output_bytes = 0;
+    client->ending = false;
+    client->heard_ms = clock_ms();
 }
 
 /* --- Answers --- */
@@ -168,8 +177,8 @@ static void serve_heal(struct background *background, struct control_client *cli
 
 static void serve_capture(struct background *background, struct control_client *client, const char *path)
 {
-    int error = capture_start(&background->capture, path);
-    answer_status(client, error == 0 ? STATUS_OK : STATUS_IO_ERROR, strerror(error));
+    const char *wrong = capture_start(&background->capture, path);
+    answer_status(client, wrong == NULL ? STATUS_OK : STATUS_IO_ERROR, wrong);
 }
 
 /* Both forms of a management request; the client waits for control_server_answer. */

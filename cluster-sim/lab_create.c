@@ -94,19 +94,36 @@ static enum outcome check_options(const struct create_options *options)
     return OUTCOME_OK;
 }
 
-/* Make the folders above `path` that are missing. */
-static int make_parents(const char *path)
+/* Make the folders above `path` that are missing; `*there`: length of the part of `path` that was there before. */
+static int make_parents(const char *path, size_t *there)
 {
     char partial[PATH_MAX];
     snprintf(partial, sizeof partial, "%s", path);
+    *there = 0;
+    bool missing = false;
     for (char *slash = strchr(partial + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
         *slash = 0;
-        if (mkdir(partial, 0700) != 0 && errno != EEXIST) {
+        if (mkdir(partial, 0700) == 0) {
+            missing = true;
+        } else if (errno != EEXIST) {
             return errno;
+        } else if (!missing) {
+            *there = (size_t)(slash - partial);
         }
         *slash = '/';
     }
     return 0;
+}
+
+/* Take them away again, as far as they are still empty. */
+static void remove_parents(const char *path, size_t there)
+{
+    char partial[PATH_MAX];
+    snprintf(partial, sizeof partial, "%s", path);
+    for (char *slash = strrchr(partial, '/'); slash != NULL && (size_t)(slash - partial) > there; slash = strrchr(partial, '/')) {
+        *slash = 0;
+        rmdir(partial);
+    }
 }
 
 /* Write all files of `cluster` below the fresh folder `building`. */
@@ -157,7 +174,8 @@ static enum outcome build_folder(const struct create_options *options, const cha
     struct cluster_secrets secrets = {.heartbeat_ms = options->heartbeat_ms, .election_timeout_ms = options->election_timeout_ms};
     sigset_t before;
     block_interrupts(&before);
-    int error = make_parents(target);
+    size_t there;
+    int error = make_parents(target, &there);
     if (error == 0 && mkdir(building, 0700) != 0) {
         error = errno;
     }
@@ -170,6 +188,9 @@ static enum outcome build_folder(const struct create_options *options, const cha
             remove_folder(building);
         }
     }
+    if (error != 0) {
+        remove_parents(target, there);
+    }
     explicit_bzero(&secrets, sizeof secrets);
     sigprocmask(SIG_SETMASK, &before, NULL);
     if (error != 0) {
@@ -177,6 +198,13 @@ static enum outcome build_folder(const struct create_options *options, const cha
                             strerror(error), error == ENOSPC ? "; free some room on that file system, then try again" : "");
     }
     return OUTCOME_OK;
+}
+
+static bool holds_cluster(const char *target)
+{
+    char path[PATH_MAX];
+    int length = snprintf(path, sizeof path, "%s/cluster", target);
+    return length < PATH_MAX && access(path, F_OK) == 0;
 }
 
 enum outcome create_cluster(const struct create_options *options)
@@ -188,8 +216,11 @@ enum outcome create_cluster(const struct create_options *options)
     char target[PATH_MAX];
     char here[PATH_MAX];
     size_t name_bytes = strlen(options->directory);
-    if (name_bytes == 0 || getcwd(here, sizeof here) == NULL) {
+    if (name_bytes == 0) {
         return outcome_fail(OUTCOME_USAGE, "the name of the folder is empty");
+    }
+    if (options->directory[0] != '/' && getcwd(here, sizeof here) == NULL) {
+        return outcome_fail(OUTCOME_FAILED, "cannot tell which folder this is: %s; name the new one with its whole path", strerror(errno));
     }
     int length = options->directory[0] == '/' ? snprintf(target, sizeof target, "%s", options->directory)
                                               : snprintf(target, sizeof target, "%s/%s", here, options->directory);
@@ -201,8 +232,12 @@ enum outcome create_cluster(const struct create_options *options)
     }
     struct stat about;
     if (lstat(target, &about) == 0) {
-        return outcome_fail(OUTCOME_FAILED, "%s exists already; choose another folder, or remove that cluster with: %s destroy %s",
-                            options->directory, command_name(), options->directory);
+        char shown[PATH_MAX];
+        text_shell_word(shown, sizeof shown, options->directory);
+        return holds_cluster(target) ? outcome_fail(OUTCOME_FAILED, "%s exists already; choose another folder, or remove that cluster with: "
+                                                    "%s destroy %s", shown, command_name(), shown)
+                                     : outcome_fail(OUTCOME_FAILED, "%s exists already and is no cluster; choose another folder, or remove it",
+                                                    shown);
     }
     return build_folder(options, target);
 }

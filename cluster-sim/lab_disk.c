@@ -128,12 +128,7 @@ const char *disk_check_boot_configuration(const struct cluster *cluster, unsigne
 /* A sparse image of the cluster's disk size whose first bytes are `head`; whole or not there. */
 static int write_image(const struct cluster *cluster, const char *path, const void *head, size_t head_bytes)
 {
-    int error = file_write(path, head, head_bytes);
-    if (error == 0 && truncate(path, (off_t)((uint64_t)cluster->disk_mib << 20)) != 0) {
-        error = errno;
-        unlink(path);
-    }
-    return error;
+    return file_write_sparse(path, head, head_bytes, (uint64_t)cluster->disk_mib << 20);
 }
 
 int disk_write_blank(const struct cluster *cluster, const char *path)

@@ -69,6 +69,11 @@ int file_write_all(int descriptor, const void *content, size_t bytes)
 
 int file_write(const char *path, const void *content, size_t bytes)
 {
+    return file_write_sparse(path, content, bytes, bytes);
+}
+
+int file_write_sparse(const char *path, const void *content, size_t bytes, uint64_t file_bytes)
+{
     char temporary[4096];
     int length = snprintf(temporary, sizeof temporary, "%s.new", path);
     if (length < 0 || (size_t)length >= sizeof temporary) {
@@ -79,6 +84,9 @@ int file_write(const char *path, const void *content, size_t bytes)
         return errno;
     }
     int error = file_write_all(descriptor, content, bytes);
+    if (error == 0 && file_bytes > bytes && ftruncate(descriptor, (off_t)file_bytes) != 0) {
+        error = errno;
+    }
     if (error == 0 && fsync(descriptor) != 0) {
         error = errno;
     }
@@ -134,6 +142,21 @@ void text_copy(char *copy, size_t bytes_max, const char *text)
     size_t bytes = strnlen(text, bytes_max - 1);
     memcpy(copy, text, bytes);
     copy[bytes] = 0;
+}
+
+void text_shell_word(char *copy, size_t bytes_max, const char *text)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./~+-@%,:=";
+    size_t used = 0;
+    text_copy(copy, bytes_max, text);
+    if (text[strspn(text, plain)] == 0 || strlen(text) * strlen("'\\''") + sizeof "''" > bytes_max) {
+        return;
+    }
+    copy[used++] = '\'';
+    for (; *text != 0; text++) {
+        used += (size_t)snprintf(copy + used, bytes_max - used, *text == '\'' ? "'\\''" : "%c", *text);
+    }
+    snprintf(copy + used, bytes_max - used, "'");
 }
 
 bool parse_number(const char *text, uint64_t least, uint64_t most, uint64_t *number)
@@ -267,7 +290,7 @@ int unix_listen(const char *path)
     }
     unlink(path);
     if (bind(descriptor, (const struct sockaddr *)&address, sizeof address) != 0 || chmod(path, 0600) != 0 ||
-        listen(descriptor, 16) != 0) {
+        listen(descriptor, SOMAXCONN) != 0) {
         error = errno;
         close(descriptor);
         return -error;

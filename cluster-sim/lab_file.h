@@ -18,6 +18,9 @@ MUST_CHECK int file_read(const char *path, char *text, size_t bytes_max, size_t 
  * Returns 0 or an errno value; on failure nothing of the new file is left. */
 MUST_CHECK int file_write(const char *path, const void *content, size_t bytes);
 
+/* The same for a file of `file_bytes` bytes that begins with the content; the rest are zeros that take no room. */
+MUST_CHECK int file_write_sparse(const char *path, const void *content, size_t bytes, uint64_t file_bytes);
+
 /* Write all bytes to a descriptor. Returns 0 or an errno value. */
 MUST_CHECK int file_write_all(int descriptor, const void *content, size_t bytes);
 
@@ -26,6 +29,9 @@ void file_last_line(const char *path, char *line, size_t bytes_max);
 
 /* Copy `text` into `copy`, cut to `bytes_max` - 1 bytes. */
 void text_copy(char *copy, size_t bytes_max, const char *text);
+
+/* Copy `text` as a shell takes it for one word: quoted if it must be, and as it is if that does not fit. */
+void text_shell_word(char *copy, size_t bytes_max, const char *text);
 
 /* Parse a whole decimal number, least..most. False: anything else. */
 MUST_CHECK bool parse_number(const char *text, uint64_t least, uint64_t most, uint64_t *number);

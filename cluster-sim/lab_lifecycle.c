@@ -71,6 +71,15 @@ static enum outcome ensure_switch(const struct cluster *cluster)
     return wait_for_switch(cluster);
 }
 
+static unsigned count_running(const struct cluster *cluster)
+{
+    unsigned running = 0;
+    for (unsigned node = 1; node <= cluster->nodes; node++) {
+        running += qemu_running(node, NULL);
+    }
+    return running;
+}
+
 static bool end_switch(void)
 {
     static struct control_call call;
@@ -86,6 +95,23 @@ static bool end_switch(void)
         unlink("port.sock");
     }
     return ended;
+}
+
+/* Does nothing of the cluster run but the background process? Then that ends too. */
+static void end_switch_without_nodes(const struct cluster *cluster)
+{
+    if (count_running(cluster) == 0 && !end_switch()) {
+        progress("the background process of %s does not end", cluster->shown);
+    }
+}
+
+/* The same, for who does not hold the lock: another command may be at work on the cluster by now, and then it is that one's. */
+static void end_lonely_switch(struct cluster *cluster)
+{
+    if (count_running(cluster) == 0 && cluster_lock(cluster) == OUTCOME_OK) {
+        end_switch_without_nodes(cluster);
+        cluster_unlock(cluster);
+    }
 }
 
 /* --- Waiting for the world --- */
@@ -121,7 +147,7 @@ static bool terminal_answers(unsigned host_port, int *descriptor, uint64_t *atte
 }
 
 /* What the user should know when the world does not come. */
-static enum outcome explain_no_world(const struct cluster *cluster, unsigned timeout_s)
+static const struct cluster_status *tell_nodes(const struct cluster *cluster)
 {
     static struct cluster_status status;
     status_collect(cluster, &status);
@@ -129,19 +155,16 @@ static enum outcome explain_no_world(const struct cluster *cluster, unsigned tim
         const struct node_status *about = &status.nodes[node];
         progress("  node %u: %s%s%s", node, node_state_name(about->state), about->reason[0] != 0 ? ": " : "", about->reason);
     }
-    return outcome_fail(OUTCOME_TIMED_OUT, "the world did not answer in %u s (state: %s; world: %s%s%s); what was started goes on; look again "
-                        "with: %s status %s, or wait longer with: %s start %s --timeout S", timeout_s,
-                        cluster_state_name(status.state), status.world_state, status.world_reason[0] != 0 ? ": " : "", status.world_reason,
-                        command_name(), cluster->shown, command_name(), cluster->shown);
+    return &status;
 }
 
-static unsigned count_running(const struct cluster *cluster)
+static enum outcome explain_no_world(const struct cluster *cluster, unsigned timeout_s)
 {
-    unsigned running = 0;
-    for (unsigned node = 1; node <= cluster->nodes; node++) {
-        running += qemu_running(node, NULL);
-    }
-    return running;
+    const struct cluster_status *status = tell_nodes(cluster);
+    return outcome_fail(OUTCOME_TIMED_OUT, "the world did not answer in %u s (state: %s; world: %s%s%s); what was started goes on; look again "
+                        "with: %s status %s, or wait longer with: %s start %s --timeout S", timeout_s,
+                        cluster_state_name(status->state), status->world_state, status->world_reason[0] != 0 ? ": " : "", status->world_reason,
+                        command_name(), cluster->shown, command_name(), cluster->shown);
 }
 
 static enum outcome check_majority_runs(const struct cluster *cluster)
@@ -150,6 +173,7 @@ static enum outcome check_majority_runs(const struct cluster *cluster)
     if (running >= cluster->nodes / 2 + 1) {
         return OUTCOME_OK;
     }
+    tell_nodes(cluster);
     return outcome_fail(OUTCOME_NO_QUORUM, "the world cannot start: only %u of %u nodes still run, which is no quorum; look at: %s status "
                         "%s", running, cluster->nodes, command_name(), cluster->shown);
 }
@@ -225,21 +249,21 @@ static enum outcome start_processes(struct cluster *cluster, unsigned *host_port
     if (outcome == OUTCOME_OK) {
         outcome = start_nodes(cluster);
     }
-    if (outcome != OUTCOME_OK && count_running(cluster) == 0 && !end_switch()) {
-        progress("the background process of %s does not end", cluster->shown);
+    if (outcome != OUTCOME_OK) {
+        end_switch_without_nodes(cluster);
     }
     return outcome;
 }
 
 enum outcome lifecycle_start(struct cluster *cluster, unsigned timeout_s)
 {
-    struct sigaction action = {.sa_handler = on_interrupt};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
     enum outcome outcome = cluster_lock(cluster);
     if (outcome != OUTCOME_OK) {
         return outcome;
     }
+    struct sigaction action = {.sa_handler = on_interrupt};      /* until here an interrupt simply ends the command */
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
     unsigned host_port = 0;
     enum outcome started = start_processes(cluster, &host_port);
     cluster_unlock(cluster);
@@ -250,6 +274,7 @@ enum outcome lifecycle_start(struct cluster *cluster, unsigned timeout_s)
     uint64_t from_ms = clock_ms();
     outcome = wait_for_world(cluster, host_port, timeout_s);
     if (outcome != OUTCOME_OK) {
+        end_lonely_switch(cluster);
         return outcome;
     }
     progress("the world answers after %llu ms; come in with: %s attach %s   (or: nc 127.0.0.1 %u)",
@@ -322,6 +347,9 @@ enum outcome lifecycle_node_start(struct cluster *cluster, unsigned node)
     }
     if (outcome == OUTCOME_OK) {
         outcome = qemu_start(cluster, node);
+        if (outcome != OUTCOME_OK) {
+            end_switch_without_nodes(cluster);
+        }
     }
     cluster_unlock(cluster);
     return outcome;

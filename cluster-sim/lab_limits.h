@@ -4,6 +4,7 @@
 
 #include <assert.h>
 
+#include "include/abi.h"
 #include "include/boot_config.h"
 #include "include/management.h"
 
@@ -35,7 +36,7 @@ enum {
     LAB_STREAM_FRAME_BYTES_MAX = 69632,
     LAB_MTU = 9000,
     LAB_FRAME_BYTES_MAX = LAB_MTU + 14,
-    LAB_GATEWAY_FRAME_BYTES_MAX = 1514,
+    LAB_GATEWAY_FRAME_BYTES_MAX = ABI_FRAME_BYTES_MAX,
     LAB_FRAME_BYTES_MIN = 14,
     LAB_TAPS_MAX = 8,                   /* clients of `port` at once */
     LAB_PORTS_MAX = 1 + LAB_NODES_MAX + LAB_TAPS_MAX,
@@ -49,11 +50,14 @@ enum {
     LAB_FORWARD_ATTEMPTS_MAX = 32,      /* free ports tried when none was asked for */
 
     /* The background process. */
-    LAB_CLIENTS_MAX = 32,               /* control connections at once */
+    LAB_CLIENTS_MAX = 128,              /* control connections at once; more wait in line */
     LAB_REQUESTS_MAX = 32,              /* management requests that wait for one node */
     LAB_POLLS_MAX = 1000,               /* descriptors in one poll, under the usual limit of 1024 open files */
     LAB_RECONNECT_MS = 50,              /* pause before the next attempt to reach a node's socket */
     LAB_CLIENT_IDLE_MS = 60000,         /* a control client that sends nothing for so long is closed */
+
+    /* `status`. */
+    LAB_FAULTS_BYTES = 2048,            /* all cuts of five nodes and the outside in words: 30 times 32 bytes, and who is isolated */
 
     /* Deadlines, ms. They bound waits for something that normally takes a small part of it. */
     LAB_STATUS_DEADLINE_MS = 1500,      /* for a node's answer: they share the host's processors */

@@ -229,12 +229,12 @@ void management_fill(struct management_link *link, struct poll_set *set, uint64_
     if (link->state != MANAGEMENT_READY) {
         poll_set_wake_at(set, now_ms, link->next_attempt_ms);
     }
-    for (unsigned at = 0; at < link->request_count; at++) {
-        poll_set_wake_at(set, now_ms, link->requests[(link->request_first + at) % LAB_REQUESTS_MAX].deadline_ms);
+    if (head(link) != NULL) {
+        poll_set_wake_at(set, now_ms, head(link)->deadline_ms);
     }
 }
 
-/* Deadlines of requests behind the first one are not later than theirs by much; each is looked at when it comes first. */
+/* A request that waits behind another is looked at when it comes first: whoever asked has a deadline of its own. */
 static void expire(struct management_link *link, uint64_t now_ms)
 {
     while (head(link) != NULL && head(link)->deadline_ms <= now_ms) {

@@ -35,6 +35,17 @@ static enum outcome find_kernel(const struct cluster *cluster, char path[PATH_MA
     return OUTCOME_OK;
 }
 
+/* The program to run as QEMU: a name to look for, or a path as the caller sees it. */
+static enum outcome find_qemu(const struct cluster *cluster, char path[PATH_MAX])
+{
+    const char *named = getenv("EIDOLON_QEMU");
+    if (named == NULL || named[0] == 0) {
+        named = "qemu-system-x86_64";
+    }
+    bool fits = strchr(named, '/') != NULL ? cluster_resolve(cluster, named, path) : snprintf(path, PATH_MAX, "%s", named) < PATH_MAX;
+    return fits ? OUTCOME_OK : outcome_fail(OUTCOME_FAILED, "EIDOLON_QEMU is too long a path");
+}
+
 static enum outcome check_files(const struct cluster *cluster, unsigned node)
 {
     char path[NODE_PATH_BYTES];
@@ -65,7 +76,7 @@ static void bound_log(unsigned node, const char *name)
     }
 }
 
-static int launch(const struct cluster *cluster, unsigned node, const char *kernel)
+static int launch(const struct cluster *cluster, unsigned node, const char *qemu, const char *kernel)
 {
     char id[2 * CLUSTER_ID_BYTES + 1];
     format_hex(cluster->id, CLUSTER_ID_BYTES, id);
@@ -81,9 +92,8 @@ static int launch(const struct cluster *cluster, unsigned node, const char *kern
     lab_node_mac(node, mac);
     snprintf(card, sizeof card, "virtio-net-pci,netdev=network,disable-legacy=on,romfile=,host_mtu=%d,mac=%02x:%02x:%02x:%02x:%02x:%02x",
              LAB_MTU, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
-    const char *qemu = getenv("EIDOLON_QEMU");
     const char *const arguments[] = {
-        qemu != NULL && qemu[0] != 0 ? qemu : "qemu-system-x86_64",
+        qemu,
         "-name", name, "-no-user-config", "-nodefaults",
         "-M", "q35", "-cpu", "max", "-accel", "tcg", "-m", memory, "-display", "none",
         "-kernel", kernel, "-initrd", node_path(boot, node, "boot.conf"),
@@ -126,8 +136,11 @@ enum outcome qemu_start(const struct cluster *cluster, unsigned node)
     if (qemu_running(node, NULL)) {
         return OUTCOME_OK;
     }
-    char kernel[PATH_MAX];
+    char kernel[PATH_MAX], qemu[PATH_MAX];
     enum outcome outcome = find_kernel(cluster, kernel);
+    if (outcome == OUTCOME_OK) {
+        outcome = find_qemu(cluster, qemu);
+    }
     if (outcome == OUTCOME_OK) {
         outcome = check_files(cluster, node);
     }
@@ -141,10 +154,10 @@ enum outcome qemu_start(const struct cluster *cluster, unsigned node)
     }
     bound_log(node, "node.log");
     bound_log(node, "qemu.log");
-    int error = launch(cluster, node, kernel);
+    int error = launch(cluster, node, qemu, kernel);
     if (error == ENOENT) {
-        return outcome_fail(OUTCOME_FAILED, "cannot start node %u: qemu-system-x86_64 is not installed; install it with: apt-get install "
-                            "qemu-system-x86", node);
+        return outcome_fail(OUTCOME_FAILED, "cannot start node %u: %s is not installed; QEMU is, after: apt-get install qemu-system-x86",
+                            node, qemu);
     }
     if (error != 0) {
         return outcome_fail(OUTCOME_FAILED, "cannot start QEMU of node %u: %s", node, strerror(error));

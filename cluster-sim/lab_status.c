@@ -7,6 +7,7 @@
 #include "cluster-sim/lab_control.h"
 #include "cluster-sim/lab_file.h"
 #include "cluster-sim/lab_management.h"
+#include "cluster-sim/lab_process.h"
 #include "cluster-sim/lab_qemu.h"
 
 /* --- Parsing --- */
@@ -162,6 +163,7 @@ static void ask_through_switch(const struct cluster *cluster, struct cluster_sta
     }
     control_calls_wait(calls, cluster->nodes + 1, clock_ms() + LAB_STATUS_DEADLINE_MS + 500);
     status->switch_alive = calls[0].status == STATUS_OK;
+    status->switch_runs = process_alive("switch.pid", NULL);
     if (status->switch_alive) {
         parse_info(status, calls[0].text);
     }

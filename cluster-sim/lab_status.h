@@ -53,9 +53,10 @@ struct node_status {
 
 struct cluster_status {
     enum cluster_state state;
-    bool switch_alive;
+    bool switch_alive;                       /* the background process answers */
+    bool switch_runs;
     unsigned attach_port;                    /* of 127.0.0.1, for the world's terminal; 0: none */
-    char faults[256];                        /* cuts in words; empty: none */
+    char faults[LAB_FAULTS_BYTES];           /* cuts in words; empty: none */
     unsigned leader;                         /* node that leads a majority; 0: none */
     unsigned host;                           /* node that runs the world; 0: none */
     char world_state[STATUS_WORD_BYTES];

@@ -74,7 +74,9 @@ static void advise(const struct cluster *cluster, const struct cluster_status *s
         printf("degraded: what is wrong, and what to do:\n");
     }
     if (!status->switch_alive) {
-        printf("  the background process (switch and way in) is gone; nodes go on; start it: %s start %s\n", command_name(), cluster->shown);
+        printf("  the background process (switch and way in) %s: %s start %s\n",
+               status->switch_runs ? "does not answer, so nothing is known of the nodes; replace it" : "is gone; nodes go on; start it",
+               command_name(), cluster->shown);
     }
     if (status->faults[0] != 0) {
         printf("  cables: %s; mend them: %s fault heal %s\n", status->faults, command_name(), cluster->shown);

@@ -20,6 +20,7 @@ enum {
     DETACH_KEY = 0x1d,               /* Ctrl-] */
     LOOK_IDLE_MS = 5000,             /* look after the cluster so often while nothing comes */
     LOOK_UNANSWERED_MS = 1500,       /* and so soon after a key that nothing answers */
+    LOOK_PAUSE_MS = 500,             /* the longest wait for bytes of an answer before anything else is looked at */
 };
 
 static struct cluster_status status;
@@ -315,6 +316,12 @@ static void pass_on_interrupt(int descriptor)
     }
 }
 
+/* Hand on what has come. False: nobody takes it any more. */
+static bool put_out(void)
+{
+    return fflush(stdout) == 0 && !ferror(stdout);
+}
+
 static enum outcome read_answer(const struct cluster *cluster, int descriptor, uint64_t deadline_ms)
 {
     static struct exec_answer answer;
@@ -322,9 +329,15 @@ static enum outcome read_answer(const struct cluster *cluster, int descriptor, u
     while (!answer.over && !answer.broken) {
         char bytes[16384];
         struct pollfd wanted = {.fd = descriptor, .events = POLLIN};
-        fflush(stdout);
+        uint64_t now_ms = clock_ms();
+        if (!put_out()) {
+            return outcome_fail(OUTCOME_FAILED, "standard output cannot be written: %s; the source goes on in its session", strerror(errno));
+        }
+        if (deadline_ms != 0 && now_ms >= deadline_ms) {
+            return outcome_fail(OUTCOME_TIMED_OUT, "the source did not end in time; it goes on in its session");
+        }
         pass_on_interrupt(descriptor);
-        int ready = poll(&wanted, 1, 500);
+        int ready = poll(&wanted, 1, deadline_ms != 0 && deadline_ms - now_ms < LOOK_PAUSE_MS ? (int)(deadline_ms - now_ms) : LOOK_PAUSE_MS);
         ssize_t got = ready > 0 ? read(descriptor, bytes, sizeof bytes) : -1;
         if (got > 0) {
             take_answer(&answer, bytes, (size_t)got);
@@ -332,8 +345,6 @@ static enum outcome read_answer(const struct cluster *cluster, int descriptor, u
         } else if (got == 0 || (ready > 0 && errno != EAGAIN && errno != EINTR)) {
             return outcome_fail(OUTCOME_FAILED, "the connection to the world ended before the source did; look at: %s status %s",
                                 command_name(), cluster->shown);
-        } else if (deadline_ms != 0 && clock_ms() >= deadline_ms) {
-            return outcome_fail(OUTCOME_TIMED_OUT, "the source did not end in time; it goes on in its session");
         } else if (clock_ms() >= look_ms + LOOK_IDLE_MS) {
             status_collect(cluster, &status);
             if (strcmp(status.world_state, "stopped") == 0) {
@@ -344,6 +355,9 @@ static enum outcome read_answer(const struct cluster *cluster, int descriptor, u
     }
     if (answer.broken) {
         return outcome_fail(OUTCOME_FAILED, "exec failed: the world said: %s", answer.head);
+    }
+    if (!put_out()) {
+        return outcome_fail(OUTCOME_FAILED, "standard output cannot be written: %s; the source has ended", strerror(errno));
     }
     return answer.raised ? OUTCOME_FAILED : OUTCOME_OK;
 }

@@ -1,8 +1,8 @@
 /* The node's network device: virtio-net, one queue each way, plain frames.
  *
  * No offloads, no mergeable buffers: a received frame is one buffer. The device may say that its wire takes larger packets than usual
- * (VIRTIO_NET_F_MTU). Without a control queue the device passes frames to every
- * address, so that the world's frames arrive too. What finds no room is dropped, as a wire may, and counted. */
+ * (VIRTIO_NET_F_MTU). Without a control queue the device passes frames to every address, so that the world's frames arrive too. What finds no
+ * room is dropped, as a wire may, and counted. */
 #ifndef EIDOLON_DRIVERS_VIRTIO_NET_H
 #define EIDOLON_DRIVERS_VIRTIO_NET_H
 

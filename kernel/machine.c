@@ -14,14 +14,10 @@
 
 extern const char world_image_start[], world_image_end[];
 
-/* The counter may step back when a virtual machine moves between processors; time may not. */
 static uint64_t now_ns(void *context)
 {
-    static uint64_t latest_ns;
     (void)context;
-    uint64_t reading_ns = timer_now_ns();
-    latest_ns = reading_ns > latest_ns ? reading_ns : latest_ns;
-    return latest_ns;
+    return timer_now_ns();
 }
 
 static uint64_t wall_clock_ns(void *context)

@@ -18,12 +18,12 @@ $(mpy_cross): $(sources_dir)/micropython.stamp
 world_path = $(patsubst %,../../%,$(1))
 world_make_flags = $(patsubst $(build)/%,$(call world_path,$(build))/%,$(filter-out -I.,$(world_flags)))
 
-$(world_image): $(mpy_cross) $(world_libraries) $(world_sources) objects/objects.mk $(sources_dir)/micropython.stamp
+$(world_image): $(mpy_cross) $(world_libraries) $(world_sources) objects/objects.mk $(build)/world/flags $(sources_dir)/micropython.stamp
 	$(call say,MAKE,'world')
 	$(quiet)$(MAKE) --no-print-directory -C objects/micropython_port -f Makefile $(if $(filter 1,$(V)),V=1,) \
 		ROOT=../.. MICROPYTHON=$(call world_path,$(micropython_dir)) LWIP=$(call world_path,$(sources_dir)/lwip) \
 		BUILD=$(call world_path,$(build)/world/runtime) MICROPY_MPYCROSS=$(call world_path,$(mpy_cross)) \
-		WORLD=$(call world_path,$@) LIBRARIES='$(call world_path,$(world_libraries))' world_flags='$(world_make_flags)' \
+		FLAGS=$(call world_path,$(build)/world/flags) WORLD=$(call world_path,$@) LIBRARIES='$(call world_path,$(world_libraries))' world_flags='$(world_make_flags)' \
 		world_own_flags='-std=gnu17 $(filter-out -std=c17 -I. -isystem $(generated_include),$(own_flags)) $(own_flags_world)' \
 		>$(build)/world/objects.log 2>&1 || { grep -E -A6 'error|warning|undefined|Error' $(build)/world/objects.log | head -n 60; exit 1; }
 	@touch $@

@@ -1,5 +1,6 @@
 """The command's contract where no node runs: usage, create, destroy, and what is said about folders that are no cluster."""
 import os
+import shlex
 import stat
 
 import lab
@@ -108,6 +109,27 @@ class TestCreate(lab.TestCase):
                 result = eidolon("create", os.path.join(folder, "c"), *options)
                 self.assertExit(result, USAGE, "eidolon: ")
                 self.assertEqual(os.listdir(folder), [])
+
+    def test_an_existing_folder_that_is_no_cluster_is_told_from_one(self):
+        folder = self.folder()
+        self.assertExit(eidolon("create", folder), FAILED, "is no cluster")
+
+    def test_parents_that_were_made_for_nothing_are_removed(self):
+        folder = self.folder()
+        self.assertExit(eidolon("create", os.path.join(folder, "a", "b", "x" * 300)), FAILED, "nothing was left behind")
+        self.assertEqual(os.listdir(folder), [])
+
+    def test_a_command_that_is_advised_can_be_typed_as_it_stands(self):
+        folder = os.path.join(self.folder(), "it's a place")
+        self.assertExit(eidolon("create", folder), OK)
+        result = eidolon("create", folder)
+        self.assertExit(result, FAILED, "exists already")
+        advised = shlex.split(result.stderr.split("with: ")[1])
+        self.assertEqual(advised[1:], ["destroy", folder])
+        result = eidolon("status", folder)
+        advised = shlex.split(result.stdout.split("start it: ")[1])
+        self.assertEqual(advised[1:], ["start", folder])
+        self.assertExit(eidolon("destroy", folder), OK)
 
     def test_a_place_that_cannot_be_written_is_named_and_nothing_is_left(self):
         result = eidolon("create", "/proc/eidolon-test/c")

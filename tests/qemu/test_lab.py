@@ -1,7 +1,9 @@
 """The command and its background process with fake nodes: starting, status, the way in, faults, recovery."""
+import fcntl
 import json
 import os
 import pty
+import resource
 import select
 import signal
 import socket
@@ -36,6 +38,11 @@ def alive(pid):
 def switch_pid(cluster):
     with open(os.path.join(cluster.directory, "switch.pid")) as file:
         return int(file.read().split()[0])
+
+
+def processor_ticks(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        return sum(map(int, file.read().rsplit(")", 1)[1].split()[11:13]))
 
 
 def kill_switch(cluster):
@@ -119,6 +126,37 @@ class TestStart(fakes.FakeTestCase):
         self.assertIn("interrupted", errors)
         self.set_file(cluster, 1, "fake-world", "")
         cluster.start()
+
+    def test_an_interrupt_while_another_command_is_at_work_starts_nothing(self):
+        cluster = self.fake_cluster(start=False)
+        with open(os.path.join(cluster.directory, "lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            process = subprocess.Popen([lab.EIDOLON, "start", cluster.directory], env={**os.environ, **fakes.ENVIRONMENT},
+                                       stderr=subprocess.PIPE, text=True)
+            self.assertIn("waiting for another eidolon command", process.stderr.readline())
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=lab.DEADLINE_S)
+        self.assertEqual(process.returncode, -signal.SIGINT)
+        self.assertFalse(os.path.exists(os.path.join(cluster.directory, "switch.pid")))
+
+    def test_a_qemu_that_is_named_by_a_relative_path_is_found_from_where_the_user_is(self):
+        cluster = self.fake_cluster(start=False)
+        environment = {**os.environ, "EIDOLON_QEMU": "./" + os.path.basename(fakes.FAKE_QEMU), "EIDOLON_KERNEL": fakes.FAKE_QEMU}
+        result = subprocess.run([lab.EIDOLON, "start", cluster.directory], cwd=os.path.dirname(fakes.FAKE_QEMU), env=environment)
+        self.assertEqual(result.returncode, OK)
+
+    def test_make_run_attaches_to_a_world_that_answers_though_a_node_cannot_start(self):
+        cluster = self.fake_cluster(start=False)
+        os.unlink(self.path(cluster, 3, "disk.img"))
+        result = subprocess.run([os.path.join(lab.ROOT, "cluster-sim", "run"), cluster.directory], env={**os.environ, **fakes.ENVIRONMENT},
+                                stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self.assertIn("attach needs a terminal", result.stderr)
+
+    def test_no_background_process_is_left_where_no_node_runs(self):
+        cluster = self.fake_cluster(start=False)
+        os.unlink(self.path(cluster, 1, "disk.img"))
+        self.assertExit(cluster.try_command("node", "start", 1), FAILED, "has no disk")
+        self.assertFalse(os.path.exists(os.path.join(cluster.directory, "switch.pid")))
 
     def test_a_stale_pid_file_names_no_stranger(self):
         cluster = self.fake_cluster(start=False)
@@ -213,6 +251,17 @@ class TestNodes(fakes.FakeTestCase):
         wait_until(lambda: cluster.node(2)["pid"] is None, "QEMU of node 2 is gone")
         self.assertIn("no command ended it", cluster.node(2)["reason"])
         self.assertIn("terminating on signal 15", cluster.node(2)["reason"])
+
+    def test_a_disk_that_cannot_be_made_blank_is_the_old_one(self):
+        cluster = self.fake_cluster(start=False)
+        with open(self.path(cluster, 1, "disk.img"), "rb") as file:
+            before = file.read(4096)
+        size = os.path.getsize(self.path(cluster, 1, "disk.img"))
+        result = subprocess.run([lab.EIDOLON, "node", "lose-disk", cluster.directory, "1"], stderr=subprocess.PIPE, text=True,
+                                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2)))
+        self.assertNotEqual(result.returncode, OK)
+        with open(self.path(cluster, 1, "disk.img"), "rb") as file:
+            self.assertEqual((file.read(4096), os.path.getsize(file.name)), (before, size))
 
     def test_a_disk_is_not_lost_under_a_running_node(self):
         cluster = self.fake_cluster()
@@ -363,27 +412,50 @@ class TestBackground(fakes.FakeTestCase):
                         pass
         self.assertEqual(cluster.status()["state"], "ok")
 
-    def test_many_idle_clients_do_not_lock_others_out_for_ever(self):
-        cluster = self.fake_cluster()
-        clients = []
-        for _ in range(40):
+    def connect_control(self, cluster, count):
+        for _ in range(count):
             client = socket.socket(socket.AF_UNIX)
+            client.settimeout(lab.DEADLINE_S)
             client.connect(os.path.join(cluster.directory, "control.sock"))
-            clients.append(client)
+            self.addCleanup(client.close)
+            yield client
+
+    def test_many_idle_clients_hinder_nobody(self):
+        cluster = self.fake_cluster()
+        pid = switch_pid(cluster)
+        clients = list(self.connect_control(cluster, 100))
+        cluster.start()
+        self.assertEqual((cluster.status()["state"], switch_pid(cluster)), ("ok", pid))
         for client in clients:
             client.close()
-        wait_until(lambda: cluster.status()["state"] == "ok", "the cluster is ok")
+
+    def test_clients_beyond_the_bound_wait_in_line(self):
+        cluster = self.fake_cluster()
+        clients = list(self.connect_control(cluster, 128 + 5))
+        clients[-1].sendall(b"ping\n")
+        self.assertEqual(select.select([clients[-1]], [], [], 0.2)[0], [])
+        for client in clients[:5]:
+            client.close()
+        self.assertEqual(clients[-1].recv(100), b"ok\n")
+
+    def test_a_request_behind_one_that_waits_longer_costs_nothing(self):
+        cluster = self.fake_cluster()
+        self.silence(cluster, 2)
+        first, second = self.connect_control(cluster, 2)
+        first.sendall(b"manage 2 20000 status\n")
+        second.sendall(b"manage 2 1 status\n")
+        wait_until(lambda: cluster.status()["state"] == "degraded", "the requests wait")
+        before = processor_ticks(switch_pid(cluster))
+        cluster.try_command("node", "manage", 2, "status")  # some seconds pass: it waits behind them
+        self.assertLess(processor_ticks(switch_pid(cluster)) - before, os.sysconf("SC_CLK_TCK"))
 
     def test_it_costs_nothing_while_nothing_happens(self):
         cluster = self.fake_cluster()
         cluster.status()
 
-        def ticks():
-            with open(f"/proc/{switch_pid(cluster)}/stat") as file:
-                return sum(map(int, file.read().rsplit(")", 1)[1].split()[11:13]))
-        before = ticks()
+        before = processor_ticks(switch_pid(cluster))
         time.sleep(2)
-        self.assertLess(ticks() - before, 0.1 * 2 * os.sysconf("SC_CLK_TCK"))
+        self.assertLess(processor_ticks(switch_pid(cluster)) - before, 0.1 * 2 * os.sysconf("SC_CLK_TCK"))
 
 
 class TestWayIn(fakes.FakeTestCase):
@@ -408,6 +480,19 @@ class TestWayIn(fakes.FakeTestCase):
         self.assertEqual((result.returncode, result.stdout), (OK, "print('hello')\n"))
         result = cluster.try_command("exec", "--session", "other", "-", stdin="raise X\nöäü\n" + "line\n" * 5000)
         self.assertEqual((result.returncode, result.stdout), (FAILED, "raise X\nöäü\n" + "line\n" * 5000))
+
+    def test_exec_ends_when_nobody_takes_its_output(self):
+        cluster = self.fake_cluster()
+        process = subprocess.Popen([lab.EIDOLON, "exec", cluster.directory, "endless\n"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(process.stdout.readline(), "endless\n")
+        process.stdout.close()
+        self.assertEqual(process.wait(timeout=lab.DEADLINE_S), FAILED)
+        self.assertIn("standard output cannot be written", process.stderr.read())
+        process.stderr.close()
+
+    def test_exec_ends_in_time_also_while_output_comes(self):
+        cluster = self.fake_cluster()
+        self.assertExit(cluster.try_command("exec", "--timeout", 1, "endless\n"), TIMED_OUT, "did not end in time")
 
     def test_exec_refuses_what_the_world_could_not_take(self):
         cluster = self.fake_cluster()
@@ -605,6 +690,14 @@ class TestSwitch(fakes.FakeTestCase):
         cards[2].send(frame(mac(1), mac(2), b"d"))
         cards[1].wait_frame(frame(mac(1), mac(2), b"d"))
 
+    def test_all_cuts_are_told(self):
+        cluster = self.fake_cluster(nodes=5)
+        for node in (1, 2, 3, 4):
+            for other in range(node + 1, 6):
+                cluster.cut(node, other)
+        self.assertEqual(cluster.status()["faults"].count("cut from node"), 20)
+        self.assertIn("cut from node 5 to node 4", cluster.status()["faults"])
+
     def test_an_isolated_node_hears_and_teaches_nobody_but_still_reports(self):
         cluster = self.fake_cluster()
         cards = self.cards(cluster)
@@ -676,6 +769,16 @@ class TestSwitch(fakes.FakeTestCase):
         self.assertEqual(content[:4], b"\xd4\xc3\xb2\xa1")
         for number in range(50):
             self.assertIn(frame(mac(2), mac(1), b"number %d" % number), content)
+
+    def test_a_capture_into_a_pipe_is_refused_as_its_reader_could_hold_up_the_switch(self):
+        cluster = self.fake_cluster()
+        pipe = os.path.join(self.folder(), "pipe")
+        os.mkfifo(pipe)
+        self.assertExit(cluster.try_command("capture", pipe), FAILED, "no ordinary file")
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        self.assertExit(cluster.try_command("capture", pipe), FAILED, "no ordinary file")
+        self.assertEqual(cluster.status()["state"], "ok")
 
     def test_a_capture_that_cannot_be_written_is_named(self):
         cluster = self.fake_cluster()
