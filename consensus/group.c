@@ -122,8 +122,7 @@ static void take_checkpoint(struct group *group, const struct disk_superblock *s
     memcpy(group->members, group->start.members, sizeof group->members);
 }
 
-/* Changes of members in the log must decode: the library will be given them. */
-static enum status check_changes(struct group *group, char reason[200])
+enum status group_check_changes(struct group *group, char reason[200])
 {
     for (uint64_t index = log_first_index(group->log); index <= log_last_index(group->log); index++) {
         if (log_type_of(group->log, index) != LOG_CHANGE) {
@@ -167,7 +166,7 @@ static enum status read_disk(struct group *group, const struct disk_superblock *
         snprintf(reason, 200, "the log has entries, but term and vote are gone");
         return STATUS_CORRUPT;
     }
-    return check_changes(group, reason);
+    return group_check_changes(group, reason);
 }
 
 enum status group_start(struct group *group, const struct disk_superblock *superblock, char reason[200])

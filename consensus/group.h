@@ -48,7 +48,7 @@ struct group_entry {
     uint32_t reserved;      /* 0 */
     uint8_t nonce[24];
     uint8_t tag[16];        /* a follower verifies the body (seal_verify_body) before it acknowledges it */
-    uint64_t check;         /* hash64(epoch, body, bytes), against faults of a disk */
+    uint64_t check;         /* hash64(epoch, body, bytes): names the content; wire and log have checks of their own */
 };
 static_assert(sizeof(struct group_entry) == 80, "group entry layout");
 
@@ -56,7 +56,8 @@ enum group_role { GROUP_FOLLOWER, GROUP_CANDIDATE, GROUP_LEADER, GROUP_JOINING }
 
 struct group_ops {
     void *context;
-    /* A committed entry of ours, in order, each index once, starting behind the checkpoint given at group_start or group_install. Entry and body are
+    /* A committed entry of ours, in order, starting behind the checkpoint given at group_start or group_install; each index once, but that after `lost` the
+     * first parts of an epoch that was committed only in part are offered again, with `own` false. Entry and body are
      * borrowed for the call. `own`: this node submitted it in its present leadership and holds its effect already. Return BUSY to have the same entry offered
      * again at a later group_tick (the image is still filling); anything else counts as taken. */
     enum status (*apply)(void *context, uint64_t index, uint64_t term, bool own, const struct group_entry *entry, const uint8_t *body);
@@ -138,7 +139,8 @@ bool group_transferring(const struct group *group);
 /* -- checkpoint and catch-up -- */
 /* A checkpoint up to `index` is durable: take the library's snapshot and cut the log behind it, keeping what a transfer under way (hold) needs. */
 void group_checkpoint_done(struct group *group, uint64_t index, uint64_t term);
-/* Keep the log from `index` on (a pinned checkpoint that travels), within the bound of the log region; 0: release. */
+/* A checkpoint up to `index` travels (pinned): keep what who takes it will need, the entry itself, for its term, and all that follow, within the bound of the
+ * log region. 0: release. */
 void group_hold_log(struct group *group, uint64_t index);
 /* Index, term and configuration as of the last applied entry, for a checkpoint now. */
 void group_applied(const struct group *group, uint64_t *index, uint64_t *term, uint64_t *configuration_index, struct disk_member *members, uint32_t *count);
@@ -146,7 +148,8 @@ void group_applied(const struct group *group, uint64_t *index, uint64_t *term, u
 void group_snapshot_describe(const struct group *group, struct group_snapshot *out);
 /* Follower or joiner: everything of `snapshot` is durable in the page store and is now what the image is filled from. Restart the library behind it: what
  * the log has beyond is kept and applied from there, also what had been applied already. STALE: the log does not reach that far back any more.
- * INVALID: its numbers cannot be.  REFUSED: this node leads. */
+ * INVALID: its numbers cannot be.  REFUSED: this node leads.  CORRUPT, IO_ERROR: what the log has beyond cannot be read back; this incarnation has ended, or
+ * this node stands aside. */
 MUST_CHECK enum status group_install(struct group *group, const struct group_snapshot *snapshot);
 
 /* -- facts -- */

@@ -1,15 +1,16 @@
 /* What is committed, in order; the beginning of our leadership; checkpoints and the cutting of the log. */
 #include "consensus/group_internal.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { APPLY_RETRY_NS = 1000000 };
 
-/* Our own copy of the log cannot be read back: the incarnation has ended, if there is anybody to join. */
-static void log_is_bad(struct group *group, uint64_t index, enum status status)
+/* Our own copy of the log cannot be read back, `what` says where: the incarnation has ended, if there is anybody to join. */
+static void log_is_bad(struct group *group, const char *what, enum status status)
 {
     bool joins = status == STATUS_CORRUPT && group->config.boot->node_count > 1;
-    group_say(group, LOG_ERROR, "log: entry %llu, which is committed, cannot be read back (%s)%s", (unsigned long long)index, status_sentence(status),
+    group_say(group, LOG_ERROR, "%s (%s)%s", what, status_sentence(status),
               joins ? "; this node joins anew" : "; this node stands aside until it is started again");
     if (joins) {
         group_give_up(group);
@@ -17,6 +18,13 @@ static void log_is_bad(struct group *group, uint64_t index, enum status status)
         group->disk_failed = true;
         group_stop(group);
     }
+}
+
+static void entry_is_bad(struct group *group, uint64_t index, enum status status)
+{
+    char what[100];
+    snprintf(what, sizeof what, "log: entry %llu, which is committed, cannot be read back", (unsigned long long)index);
+    log_is_bad(group, what, status);
 }
 
 /* -- applying -- */
@@ -43,7 +51,7 @@ static bool apply_next(struct group *group, size_t *bytes)
     struct log_view view;
     enum status status = log_read(group->log, index, group->apply_scratch, &view);
     if (status != STATUS_OK) {
-        log_is_bad(group, index, status);
+        entry_is_bad(group, index, status);
         return false;
     }
     const struct group_ops *ops = &group->config.ops;
@@ -83,7 +91,7 @@ static void apply_again(struct group *group)
         struct log_view view;
         enum status status = log_read(group->log, index, group->apply_scratch, &view);
         if (status != STATUS_OK) {
-            log_is_bad(group, index, status);
+            entry_is_bad(group, index, status);
             return;
         }
         if (view.type == LOG_COMMAND && view.entry.part + 1 >= view.entry.parts) {
@@ -173,14 +181,11 @@ void group_hold_log(struct group *group, uint64_t index)
 static uint64_t first_to_keep(const struct group *group, uint64_t checkpoint)
 {
     const struct log *log = group->log;
-    uint64_t quarter = log_region_bytes(log) / 4, keep = checkpoint + 1, bytes = 0;
+    uint64_t quarter = log_region_bytes(log) / 4, keep = checkpoint + 1, behind = log_bytes_from(log, keep);
     uint64_t least = group->hold_index != 0 && group->hold_index < keep ? group->hold_index : keep;
     while (keep > log_first_index(log) && keep - 1 > group->unreadable_index) {
         uint64_t bound = keep > least ? 2 * quarter : quarter;
-        /* At worst each entry was a write of its own, in whole blocks. */
-        uint64_t entry_bytes = (uint64_t)log_body_bytes(log, keep - 1) + sizeof(struct log_batch) + sizeof(struct log_record);
-        bytes += (entry_bytes + MACHINE_BLOCK_BYTES - 1) & ~(uint64_t)(MACHINE_BLOCK_BYTES - 1);
-        if (bytes > bound || checkpoint + 1 - keep >= LOG_ENTRIES_MAX / 4) {
+        if (log_bytes_from(log, keep - 1) - behind > bound || checkpoint + 1 - keep >= LOG_ENTRIES_MAX / 4) {
             break;
         }
         keep--;
@@ -280,6 +285,12 @@ enum status group_install(struct group *group, const struct group_snapshot *snap
     group->member_count = snapshot->member_count;
     memcpy(group->members, snapshot->members, sizeof group->members);
     group->apply_busy = group->apply_again = false;
+    char reason[200];
+    enum status status = group_check_changes(group, reason);
+    if (status != STATUS_OK) {
+        log_is_bad(group, reason, status);
+        return status;
+    }
     group_open_library(group);
     return STATUS_OK;
 }

@@ -320,6 +320,9 @@ enum status group_message(struct group *group, unsigned node, const struct peers
     if (!group_running(group) || !peer->up || message->front.from != peer->raft_id || message->front.to != group->raft_id) {
         return STATUS_OK;
     }
+    if (!group->joining && message->front.term > raft_current_term(&group->raft) + GROUP_TERM_JUMP_MAX) {
+        return STATUS_INVALID; /* who joins knows no term */
+    }
     struct raft_message library = {.server_id = peer->raft_id, .server_address = peer->address};
     switch (message->type) {
     case MESSAGE_APPEND:

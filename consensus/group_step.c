@@ -150,7 +150,7 @@ static uint32_t make_start_entries(struct group *group, struct raft_entry **out)
         if (entries[i].type == RAFT_CHANGE) {
             struct log_view view;
             enum status status = log_read(group->log, index, group->apply_scratch, &view);
-            CHECK(status == STATUS_OK); /* group_start has read it */
+            CHECK(status == STATUS_OK); /* group_check_changes has read it */
             encode_change(view.body, view.body_bytes, &entries[i].buf);
         }
     }

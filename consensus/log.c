@@ -79,10 +79,22 @@ uint64_t log_tail(const struct log *log)
     return (uint64_t)log_slot_of(log, log->base_index + 1)->block * LOG_BLOCK;
 }
 
+/* From there to the next write's place, round the ring. */
+static uint64_t bytes_to_head(const struct log *log, uint64_t from)
+{
+    return log->head >= from ? log->head - from : log->region_bytes - from + log->head;
+}
+
 uint64_t log_used_bytes(const struct log *log)
 {
-    uint64_t tail = log_tail(log);
-    return log->head >= tail ? log->head - tail : log->region_bytes - tail + log->head;
+    return bytes_to_head(log, log_tail(log));
+}
+
+uint64_t log_bytes_from(const struct log *log, uint64_t index)
+{
+    CHECK(index > log->base_index);
+    const struct log_slot *slot = log_slot_of(log, index);
+    return index <= log->last && slot->sequence != 0 ? bytes_to_head(log, (uint64_t)slot->block * LOG_BLOCK) : 0;
 }
 
 uint64_t log_region_bytes(const struct log *log)

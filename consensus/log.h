@@ -93,6 +93,7 @@ enum log_type log_type_of(const struct log *log, uint64_t index); /* of an entry
 uint32_t log_body_bytes(const struct log *log, uint64_t index);
 uint64_t log_persisted(const struct log *log);   /* all entries up to here are durable */
 uint64_t log_used_bytes(const struct log *log);  /* of the region */
+uint64_t log_bytes_from(const struct log *log, uint64_t index); /* ... from the write that holds this entry on; 0: it is in none yet, or behind the last */
 uint64_t log_region_bytes(const struct log *log);
 uint64_t log_written_bytes(const struct log *log); /* handed to the disk since log_create, with headers and padding */
 bool log_failed(const struct log *log);          /* a write or a flush failed: nothing is written any more */

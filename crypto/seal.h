@@ -1,6 +1,6 @@
 /* Sealing: what leaves a node's memory for a disk or a wire is encrypted and authenticated with keys that all nodes of the cluster share.
  *
- * Owns the three subkeys that are derived from the cluster's sealing key, and the canonical encoding of what a sealed body stands for.
+ * Owns the four subkeys that are derived from the cluster's sealing key, and the canonical encoding of what a sealed body stands for.
  * Promises: a body opens only under the cluster, kind, world, epoch, part and position it was sealed for; a body that was altered,
  * cut, swapped with another or taken from another cluster does not. Nothing of the node enters, so a sealed block may be copied to
  * another node of the cluster as it is. The cipher is XChaCha20-Poly1305: nonces are random, 24 bytes, and never reused.

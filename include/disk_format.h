@@ -5,7 +5,7 @@
  *   block 2, 3           vote slots (term, vote, boot number, evidence), alternating by sequence
  *   block 4              what the management command `probe write` writes; never read. Blocks 64 to 255: `probe bulk`
  *   log_offset           log region, a ring of records (format in consensus/log.h)
- *   store_offset         page store: slots of one block each (format of map nodes in replicate/store.h)
+ *   store_offset         page store: slots of one block each (format of map nodes in replicate/store_format.h)
  *
  * Only `eidolon create` makes a disk that may start a cluster: it writes superblock 0 with sequence 1, a checkpoint of an empty
  * image (epoch 0) at Raft index 1, term 1, and the first configuration. All else stays zero. A disk whose first four blocks are zero

@@ -45,6 +45,8 @@ struct catchup_config {
     /* Receiver: everything of `snapshot` is durable (store_checkpoint is it) and the group has taken it: what the image holds is obsolete. Discard parts of
      * epochs and fill the image: store_fill_restart, store_fill_step. Called from catchup_tick. */
     void (*installed)(void *context, const struct group_snapshot *snapshot);
+    /* Giver: a page of the checkpoint can be given neither from the disk nor from memory; the next checkpoint has it anew. */
+    void (*want_checkpoint)(void *context);
 };
 
 /* Everything is borrowed for ever. NO_MEMORY. */

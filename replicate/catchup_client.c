@@ -27,7 +27,10 @@ static bool note_of(const struct peers_message *message, struct catchup_note *ou
 static bool manifest_valid(const struct catchup *catchup, unsigned peer, const struct catchup_manifest *manifest)
 {
     const struct group_snapshot *snapshot = &manifest->snapshot;
-    return manifest->pages_max == catchup->config.world_pages_max && manifest->reserved == 0 && manifest->epoch <= GROUP_NUMBER_MAX &&
+    struct group_facts facts;
+    group_facts(catchup->config.group, &facts);
+    bool joins = facts.applied_index == 0;
+    return (joins || snapshot->term <= facts.term + GROUP_TERM_JUMP_MAX) && manifest->pages_max == catchup->config.world_pages_max && manifest->reserved == 0 && manifest->epoch <= GROUP_NUMBER_MAX &&
            raft_id_node(snapshot->leader_id) == peer && snapshot->reserved == 0 && snapshot->term <= GROUP_NUMBER_MAX && snapshot->last_index >= 1 && snapshot->last_index <= GROUP_NUMBER_MAX &&
            snapshot->last_term >= 1 && snapshot->last_term <= snapshot->term && snapshot->configuration_index >= 1 &&
            snapshot->configuration_index <= snapshot->last_index && members_valid(snapshot->members, snapshot->member_count);
@@ -62,7 +65,7 @@ enum status client_manifest(struct catchup *catchup, unsigned peer, const struct
         tell_ended(catchup, peer, manifest.id, CATCHUP_STALE);
         return STATUS_OK;
     }
-    catchup->incoming = (struct incoming){.active = true, .from = peer, .manifest = manifest};
+    catchup->incoming = (struct incoming){.active = true, .from = peer, .heard_ns = catchup_now_ns(catchup), .manifest = manifest};
     memset(catchup->hashes, 0, catchup->config.world_pages_max * sizeof *catchup->hashes);
     return STATUS_OK;
 }
@@ -87,6 +90,7 @@ enum status client_hashes(struct catchup *catchup, unsigned peer, const struct p
     }
     if (incoming_is(catchup, peer, head.id)) {
         memcpy(catchup->hashes + head.first_page, message->header + fixed, head.count * sizeof(uint64_t));
+        catchup->incoming.heard_ns = catchup_now_ns(catchup);
     }
     return STATUS_OK;
 }
@@ -323,11 +327,22 @@ static void pull_step(struct catchup *catchup, uint64_t now)
     }
 }
 
+/* When a manifest whose rest does not come is forgotten: while one is taken this node makes no checkpoint of its own. */
+static uint64_t incoming_deadline_ns(const struct incoming *incoming)
+{
+    return incoming->active && !incoming->complete ? incoming->heard_ns + CATCHUP_IDLE_MS * 1000000ull : UINT64_MAX;
+}
+
 void client_tick(struct catchup *catchup)
 {
     uint64_t now = catchup_now_ns(catchup);
     if (!catchup_receiving(catchup)) {
         return;
+    }
+    if (now >= incoming_deadline_ns(&catchup->incoming)) {
+        catchup_log(catchup, LOG_WARNING, "catch-up: the rest of a manifest of node %u has not come for %d ms", catchup->incoming.from, CATCHUP_IDLE_MS);
+        tell_ended(catchup, catchup->incoming.from, catchup->incoming.manifest.id, CATCHUP_FAILED);
+        catchup->incoming.active = false;
     }
     if (catchup->incoming.active && catchup->incoming.complete) {
         begin_pull(catchup, now);
@@ -347,7 +362,7 @@ void client_tick(struct catchup *catchup)
 uint64_t client_deadline_ns(const struct catchup *catchup)
 {
     const struct pull *pull = &catchup->pull;
-    uint64_t now = catchup_now_ns(catchup), deadline = UINT64_MAX;
+    uint64_t now = catchup_now_ns(catchup), deadline = incoming_deadline_ns(&catchup->incoming);
     if ((catchup->incoming.active && catchup->incoming.complete) || pull->phase == PULL_DURABLE) {
         deadline = now + CATCHUP_RETRY_MS * 1000000ull;
     }

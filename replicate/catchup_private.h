@@ -35,7 +35,8 @@ enum {
     CATCHUP_MANIFEST_STEP = 4,      /* messages of a manifest at once */
     CATCHUP_KEEPALIVE_MS = 1000,
     CATCHUP_RETRY_MS = 1,           /* when a queue had no room */
-    CATCHUP_AGAIN_MS = 500,         /* a peer that has ended well is offered nothing for so long: its group must answer the leader's first */
+    CATCHUP_AGAIN_MS = 500,         /* a peer that has ended well is offered nothing for so long: its group must answer the leader's first; nor one that
+                                     * could not be given a page: a new checkpoint must come first */
     CATCHUP_LINGER_MS = 10000,      /* the log is held so much longer, until the peer has begun to read it */
 };
 
@@ -101,7 +102,7 @@ struct transfer {
     enum transfer_phase phase;
     uint64_t raft_id;
     uint64_t id;
-    uint64_t ended_ns;              /* when the last transfer to raft_id ended well; 0: never */
+    uint64_t ended_ns;              /* when the last transfer to raft_id ended well, or for want of a page; 0: never */
     struct group_snapshot snapshot;
     uint32_t next_page;             /* HASHES */
     uint64_t heard_ns;
@@ -113,6 +114,7 @@ struct transfer {
 struct incoming {
     bool active, complete;
     unsigned from;
+    uint64_t heard_ns;
     struct catchup_manifest manifest;
 };
 
@@ -143,6 +145,7 @@ struct catchup {
     uint64_t hold_until_ns;         /* 0: the log is not held */
     uint64_t serve_ns;              /* when serving goes on */
     unsigned assembling;            /* peer whose oldest want is being read; 0: none */
+    unsigned served;                /* peer that was answered last */
     struct catchup_pages answer;
     uint8_t *answer_body;
     struct sealed_page *page;       /* scratch */

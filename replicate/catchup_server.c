@@ -93,7 +93,7 @@ static void start_transfer(struct catchup *catchup, unsigned peer)
         store_pin(catchup->config.store);
     }
     const struct checkpoint *checkpoint = store_pinned(catchup->config.store);
-    group_hold_log(catchup->config.group, checkpoint->raft_index + 1);
+    group_hold_log(catchup->config.group, checkpoint->raft_index);
     catchup->hold_until_ns = UINT64_MAX;
 
     *transfer = (struct transfer){.phase = TRANSFER_MANIFEST, .raft_id = raft_id, .heard_ns = catchup_now_ns(catchup)};
@@ -279,6 +279,8 @@ static bool assemble_step(struct catchup *catchup)
             catchup_log(catchup, LOG_ERROR, "catch-up: page %u cannot be given to node %u: %s", (unsigned)page, peer, status_sentence(status));
             tell_gone(catchup, peer, transfer->id);
             end_transfer(catchup, peer);
+            transfer->ended_ns = catchup_now_ns(catchup);
+            catchup->config.want_checkpoint(catchup->config.context);
             return true;
         }
         add_to_answer(catchup);
@@ -292,16 +294,17 @@ static bool assemble_step(struct catchup *catchup)
     }
     catchup->facts.pages_sent += catchup->answer.count;
     catchup->assembling = 0;
+    catchup->served = peer;
     transfer->want_count--;
     memmove(&transfer->wants[0], &transfer->wants[1], transfer->want_count * sizeof transfer->wants[0]);
     return true;
 }
 
 /* The next peer, in turn, whose oldest request is answered. */
-static void choose_request(struct catchup *catchup, unsigned after)
+static void choose_request(struct catchup *catchup)
 {
     for (unsigned i = 1; i <= MACHINE_PEERS_MAX && catchup->assembling == 0; i++) {
-        unsigned peer = (after + i - 1) % MACHINE_PEERS_MAX + 1;
+        unsigned peer = (catchup->served + i - 1) % MACHINE_PEERS_MAX + 1;
         const struct transfer *transfer = &catchup->transfers[peer];
         if (transfer->phase == TRANSFER_SERVING && transfer->want_count > 0) {
             catchup->assembling = peer;
@@ -343,14 +346,13 @@ void server_tick(struct catchup *catchup)
         for (unsigned i = 0; i < CATCHUP_MANIFEST_STEP && manifest_step(catchup, peer); i++) {
         }
     }
-    unsigned last = catchup->assembling;
-    choose_request(catchup, last);
+    choose_request(catchup);
     if (catchup->assembling != 0 && !assemble_step(catchup)) {
         catchup->serve_ns = now + CATCHUP_RETRY_MS * 1000000ull;
     }
     peers_flush(catchup->config.peers);
     /* Where reading and sending take long, on a slow disk or a busy machine, the world is not to wait for it all the time. */
-    uint64_t paced_ns = now + (catchup_now_ns(catchup) - now) * CATCHUP_PACE;
+    uint64_t paced_ns = now + replicate_step_ns(now, catchup_now_ns(catchup)) * CATCHUP_PACE;
     catchup->serve_ns = paced_ns > catchup->serve_ns ? paced_ns : catchup->serve_ns;
 }
 

@@ -3,6 +3,7 @@
 #define EIDOLON_REPLICATE_LIMITS_H
 
 #include <assert.h>
+#include <stdint.h>
 
 enum {
     REPLICATE_PAGE_BYTES = 4096,
@@ -46,11 +47,19 @@ enum {
     /* What the management port may put in its place, to measure what snapshots cost: from faster than a commit to hardly ever. */
     DIRTY_AGE_US_MIN = 100,
     DIRTY_AGE_US_MAX = 10 * 1000 * 1000,
-    /* A running world that produces output closes epochs no more often than this; a waiting one at once. */
+    /* A running world that produces output closes epochs no more often than this while one is in flight; a waiting one at once. */
     RUNNING_OUTPUT_INTERVAL_MS = 2,
     /* While a capture is under way the world and the capture take turns of this length. */
     CAPTURE_SLICE_US = 100,
 };
+
+/* What a step that paces itself took; a machine that was held up in the middle of it did not work all that time. */
+static inline uint64_t replicate_step_ns(uint64_t began_ns, uint64_t ended_ns)
+{
+    const uint64_t longest_ns = 50000000;
+    uint64_t took_ns = ended_ns - began_ns;
+    return took_ns < longest_ns ? took_ns : longest_ns;
+}
 
 static_assert(SHADOW_PAGES_MAX >= 2 * DIRTY_PAGES_MAX, "open and frozen epoch have shadows at the same time");
 static_assert(DIRTY_PAGES_RESERVE < DIRTY_PAGES_MAX / 8, "the reserve is small");

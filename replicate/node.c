@@ -315,6 +315,7 @@ static enum status create_group(struct node *node)
         .world_number = 1,
         .self = node->boot->node_number,
         .installed = installed,
+        .want_checkpoint = node_want_checkpoint,
         .context = node,
     };
     return catchup_create(&node->catchup, &catchup_config);

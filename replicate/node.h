@@ -47,7 +47,7 @@ void node_link_down(struct node *node, unsigned peer, unsigned lane);
 /* May ring 3 be entered now? */
 bool node_world_runnable(const struct node *node);
 /* The saved registers: WORLD_REGISTERS_BYTES (replicate/world_record.h), 64-byte aligned. The kernel saves into and loads from it, and sanitises what
- * it loads. All zero but for rip and rsp at birth: node_world_set_entry below tells the kernel's layout. */
+ * it loads. Their layout is the kernel's: machine_registers_init, below, makes those of a birth. */
 uint8_t *node_world_registers(struct node *node);
 /* A ring-3 page fault at an address inside [ABI_WORLD_BASE, + memory). Afterwards the world is run again if runnable (the access is repeated): the
  * page was made accessible, or the world waits for room, or it was stopped because its segments do not allow this. */

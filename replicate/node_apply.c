@@ -164,12 +164,6 @@ static void lost(void *context)
     node_move_lost(node);
 }
 
-static void want_checkpoint(void *context)
-{
-    struct node *node = context;
-    node->checkpoint_wanted = true;
-}
-
 static void send_snapshot(void *context, uint64_t raft_id)
 {
     struct node *node = context;
@@ -189,7 +183,7 @@ struct group_ops node_group_ops(struct node *node)
         .discard_parts = discard_parts,
         .lead = lead,
         .lost = lost,
-        .want_checkpoint = want_checkpoint,
+        .want_checkpoint = node_want_checkpoint,
         .send_snapshot = send_snapshot,
         .removed = removed,
     };

@@ -1,6 +1,12 @@
 /* Checkpoints of this node's own image: when one begins, what it covers, and what follows when it is durable. */
 #include "replicate/node_internal.h"
 
+void node_want_checkpoint(void *context)
+{
+    struct node *node = context;
+    node->checkpoint_wanted = true;
+}
+
 /* Begin the wanted checkpoint when the image's captured content is that of a committed epoch. */
 static void begin_checkpoint(struct node *node)
 {
@@ -19,6 +25,11 @@ static void begin_checkpoint(struct node *node)
     } else {
         group_applied(node->group, &checkpoint.raft_index, &checkpoint.raft_term, &checkpoint.configuration_index, checkpoint.members,
                       &checkpoint.member_count);
+    }
+    if (checkpoint.configuration_index > checkpoint.raft_index) {
+        /* Applying has gone back behind a change of members that stays in force: a disk that says so could not be started from. What follows soon, a
+         * barrier at the latest, ends that. */
+        return;
     }
     checkpoint.epoch = facts.committed;
     checkpoint.digest = facts.digest;

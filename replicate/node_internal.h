@@ -25,6 +25,7 @@ struct move {
     uint64_t started_ns;
     uint64_t paused_ns;               /* when the world was stopped for the present try */
     uint64_t stopped_ns;              /* how long the world stood still, once DONE */
+    bool resumed_early;               /* the target said that it resumed the world; this node still led */
     char reason[120];
 };
 
@@ -129,6 +130,7 @@ void node_become_stranger(struct node *node, const char *why);
 /* Take no part any more until this node is started again, and leave the disk as it is: `format` says why. */
 void node_stand_aside(struct node *node, enum store_disk disk, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* node_checkpoint.c */
+void node_want_checkpoint(void *node); /* group_ops, catchup_config */
 void node_checkpoint_tick(struct node *node);
 /* node_agreement.c */
 void node_agreement_tick(struct node *node);

@@ -24,12 +24,12 @@ int64_t node_move_request(struct node *node, uint64_t target)
     if (target < 1 || target > node->boot->node_count) {
         return -ABI_EINVAL;
     }
-    if (target == node->boot->node_number) {
-        return 1;
-    }
     bool under_way = node->move.state == MOVE_APPROACHING || node->move.state == MOVE_DRAINING || node->move.state == MOVE_TRANSFERRING;
     if (!world_hosting(node->world) || under_way) {
         return -ABI_EAGAIN;
+    }
+    if (target == node->boot->node_number) {
+        return 1;
     }
     struct group_member_facts member;
     group_member(node->group, (unsigned)target, &member);
@@ -117,6 +117,9 @@ void node_move_lost(struct node *node)
 {
     if (node->move.state == MOVE_TRANSFERRING) {
         node->move.state = MOVE_AWAY;
+        if (node->move.resumed_early) {
+            node_move_resumed(node, node->move.target);
+        }
     } else if (node->move.state == MOVE_APPROACHING || node->move.state == MOVE_DRAINING) {
         node->move.state = MOVE_FAILED;
         snprintf(node->move.reason, sizeof node->move.reason, "this node lost the leadership before everything was committed");
@@ -126,7 +129,12 @@ void node_move_lost(struct node *node)
 void node_move_resumed(struct node *node, unsigned peer)
 {
     struct move *move = &node->move;
-    if (move->state != MOVE_AWAY && move->state != MOVE_TRANSFERRING) {
+    if (move->state == MOVE_TRANSFERRING) {
+        /* Believed when the leadership is lost: until then the world is here, and who still speaks of an older term may not end its move. */
+        move->resumed_early |= peer == move->target;
+        return;
+    }
+    if (move->state != MOVE_AWAY) {
         return;
     }
     move->stopped_ns = node_now_ns(node) - move->paused_ns;

@@ -32,6 +32,9 @@ static const struct {
     [PROBE_GAP] = {"gap", 1},
 };
 
+/* A peer that had no room for its answer does not send it later. */
+#define PROBE_ANSWER_NS 5000000000ull
+
 const char *node_probe_name(enum probe_kind kind)
 {
     return kinds[kind].name;
@@ -215,6 +218,8 @@ static void send_messages(struct node *node, unsigned peer)
 static void run_echo(struct node *node)
 {
     if (node->probe.number != 0) {
+        bool late = node_now_ns(node) - node->probe.began_ns >= PROBE_ANSWER_NS;
+        node->probe.state = late ? PROBE_FAILED : PROBE_RUNNING;
         return;
     }
     for (unsigned peer = 1; peer <= node->boot->node_count; peer++) {
@@ -309,8 +314,11 @@ static void run_write(struct node *node)
     for (uint32_t i = 0; i < (bulk ? NODE_PROBE_REQUESTS : 1); i++) {
         probe->requests[i] = (struct block_request){
             .operation = BLOCK_WRITE, .offset = offset + i * bytes, .buffer = probe->pages, .bytes = bytes, .done = request_done, .context = node};
-        if (node->machine->block_submit(node->machine->context, &probe->requests[i]) != STATUS_OK) {
-            probe->failed = i > 0; /* the queue is full: a sample that has not begun is tried again soon */
+        enum status status = node->machine->block_submit(node->machine->context, &probe->requests[i]);
+        if (status != STATUS_OK) {
+            /* A sample that has not begun is tried again soon, as long as it is only the queue that is full. */
+            probe->failed = i > 0;
+            probe->state = i == 0 && status != STATUS_FULL ? PROBE_FAILED : PROBE_RUNNING;
             return;
         }
         probe->outstanding++;
@@ -384,6 +392,8 @@ uint64_t node_probe_deadline_ns(const struct node *node)
     if (probe->kind == PROBE_READ || probe->kind == PROBE_GAP || probe->kind < PROBE_ECHO) {
         return 0;
     }
-    bool under_way = probe->number != 0 || probe->outstanding > 0;
-    return under_way ? UINT64_MAX : node_now_ns(node) + PROBE_RETRY_NS;
+    if (probe->number != 0) {
+        return probe->began_ns + PROBE_ANSWER_NS;
+    }
+    return probe->outstanding > 0 ? UINT64_MAX : node_now_ns(node) + PROBE_RETRY_NS;
 }

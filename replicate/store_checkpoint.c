@@ -67,7 +67,7 @@ enum status store_checkpoint_begin(struct store *store, struct image *image, con
 void store_page_changing(void *context, uint32_t page, const uint8_t *captured)
 {
     struct store *store = context;
-    if (store->phase != PHASE_PAGES || !bit_get(store->unwritten, page)) {
+    if (store->phase != PHASE_PAGES || store->copies_overflowed || !bit_get(store->unwritten, page)) {
         return;
     }
     CHECK(captured != NULL);
@@ -165,7 +165,7 @@ enum status store_checkpoint_step(struct store *store)
     } else {
         status = commit_step(store);
     }
-    store->next_step_ns = begun_ns + (store_now_ns(store) - begun_ns) * STORE_PACE;
+    store->next_step_ns = begun_ns + replicate_step_ns(begun_ns, store_now_ns(store)) * STORE_PACE;
     if (status != STATUS_OK && status != STATUS_EMPTY) {
         abort_checkpoint(store);
     }

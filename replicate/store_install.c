@@ -270,7 +270,7 @@ enum status store_install_step(struct store *store)
     } else {
         status = store->phase == PHASE_PULL ? pull_step(store) : commit_step(store);
     }
-    store->next_step_ns = begun_ns + (store_now_ns(store) - begun_ns) * STORE_PACE;
+    store->next_step_ns = begun_ns + replicate_step_ns(begun_ns, store_now_ns(store)) * STORE_PACE;
     if (status != STATUS_OK && status != STATUS_EMPTY) {
         commit_abort(store);
     }

@@ -129,6 +129,11 @@ static void installed(void *context, const struct group_snapshot *snapshot)
     CHECK(snapshot->last_index == store_checkpoint(store)->raft_index);
 }
 
+static void want_checkpoint(void *context)
+{
+    (void)context;
+}
+
 static void make_store(void)
 {
     struct store_config config = {.machine = &machine->fake.machine, .keys = &keys, .node_number = SELF, .world_pages_max = PAGES};
@@ -156,7 +161,8 @@ static void make_node(bool leads)
     CHECK(image_create(&image, &image_config) == STATUS_OK);
     hello = (struct peers_hello){.raft_id = raft_id_make(PEER, 77)};
     group = (struct group){.facts = {.raft_id = raft_id_make(SELF, 1000), .term = 5, .role = leads ? GROUP_LEADER : GROUP_FOLLOWER}};
-    const struct catchup_config config = {.machine = &machine->fake.machine,
+    const struct catchup_config config = {.want_checkpoint = want_checkpoint,
+                                          .machine = &machine->fake.machine,
                                           .store = store,
                                           .image = image,
                                           .group = &group,

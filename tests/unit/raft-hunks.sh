@@ -31,7 +31,7 @@ table() {
 5|safety|05_change_waits_*|membership.c|hunk r->commit_index) != r->current_term
 5|safety|05_leader_*|convert.c|hunk (void)isDqliteUnitTest
 5|safety|05_sole_voter_*|convert.c|hunk (void)isDqliteUnitTest
-6|aborts|06_repeated_*|progress.c|file
+6|aborts|06_repeated_*|progress.c|hunk return false; /* stale */
 6|aborts|06_repeated_*|progress.c|line return false; /* stale */
 6|aborts|06_outdated_*|progress.c|line max(p->next_index, p->match_index + 1)
 7|aborts|07_entries_*|recv_append_entries.c|hunk was compacted into our snapshot
@@ -53,6 +53,7 @@ table() {
 17|minor|17_*|replication.c|hunk if (!progressMaybeUpdate(r, i, last_index))
 18|availability|18_*|replication.c|hunk if (!TrailHasEntry(&r->trail, 1))
 19|availability|19_*|recv_request_vote.c|hunk r->now - r->election_timer_start
+20|availability|20_*|progress.c|hunk It may have installed another snapshot
 END
 }
 

@@ -54,7 +54,7 @@ struct node {
     struct catchup *catchup;
     unsigned self;
     uint64_t epoch;
-    unsigned installed_calls;
+    unsigned installed_calls, wanted_checkpoints;
     uint8_t *delta_buffer, *undo_buffer;
 };
 
@@ -146,6 +146,11 @@ static void installed(void *context, const struct group_snapshot *snapshot)
     assert_int_equal(snapshot->last_index, store_checkpoint(node->store)->raft_index);
 }
 
+static void want_checkpoint(void *context)
+{
+    ((struct node *)context)->wanted_checkpoints++;
+}
+
 static uint64_t raft_id_of(unsigned number)
 {
     return raft_id_make(number, 1000 + number);
@@ -184,6 +189,7 @@ static struct node *node_create(unsigned self, unsigned other)
         .self = self,
         .context = node,
         .installed = installed,
+        .want_checkpoint = want_checkpoint,
     };
     assert_int_equal(catchup_create(&node->catchup, &config), STATUS_OK);
     return node;
@@ -433,10 +439,10 @@ static void test_catchup_holds_the_log_and_lets_it_go(void **state)
     (void)state;
     catchup_send_snapshot(leader->catchup, raft_id_of(FOLLOWER));
     turn();
-    assert_int_equal(leader->group.held, 102);
+    assert_int_equal(leader->group.held, 101);
     assert_non_null(store_pinned(leader->store));
     run(5000);
-    assert_int_equal(leader->group.held, 102);
+    assert_int_equal(leader->group.held, 101);
     leader->fake.now_ns += CATCHUP_LINGER_MS * MS;
     assert_true(catchup_deadline_ns(leader->catchup) <= leader->fake.now_ns);
     tick(leader);
@@ -713,6 +719,103 @@ static void test_catchup_page_that_is_nowhere_ends_the_transfer(void **state)
     assert_null(store_pinned(leader->store));
 }
 
+/* DURABLE: an idle world writes no checkpoint of its own accord, so a page that cannot be given would have kept the other node out for ever. */
+static void test_catchup_page_that_rotted_and_has_changed_asks_for_a_new_checkpoint_and_waits_for_it(void **state)
+{
+    (void)state;
+    fake_disk_flip(&leader->fake, disk_store_offset(DISK) + 10 * PAGE + 5, 2);
+    for (uint32_t page = 0; page < 600; page++) {
+        write_page(leader, page * 3, page + 7);
+    }
+    struct delta_writer delta;
+    struct undo_record undo;
+    delta_writer_init(&delta, leader->delta_buffer, DELTA_BYTES_MAX);
+    undo_record_init(&undo, leader->undo_buffer, UNDO_BYTES_MAX);
+    assert_int_equal(image_freeze(leader->image, &delta, &undo), STATUS_OK);
+    assert_true(image_capture_step(leader->image, UINT32_MAX));
+    struct catchup_facts facts;
+    for (unsigned i = 0; i < CATCHUP_AGAIN_MS; i++) {
+        catchup_send_snapshot(leader->catchup, raft_id_of(FOLLOWER)); /* as the group does with each heartbeat */
+        turn();
+    }
+    catchup_facts(leader->catchup, &facts);
+    assert_int_equal(facts.manifests_sent, 1);
+    assert_int_equal(leader->wanted_checkpoints, 1);
+    make_checkpoint(leader);
+    for (unsigned i = 0; i < 5000 && follower->installed_calls == 0; i++) {
+        catchup_send_snapshot(leader->catchup, raft_id_of(FOLLOWER));
+        turn();
+    }
+    assert_int_equal(follower->installed_calls, 1);
+    fill_and_compare();
+}
+
+/* BOUND: while a manifest comes in this node makes no checkpoint; its end, and the word that it is served no more, may both be lost. */
+static void test_catchup_manifest_whose_rest_never_comes_is_forgotten(void **state)
+{
+    (void)state;
+    catchup_send_snapshot(leader->catchup, raft_id_of(FOLLOWER));
+    tick(leader);
+    assert_int_equal(deliver(leader, follower), STATUS_OK);
+    clear_wire(&leader->peers);
+    assert_true(catchup_receiving(follower->catchup));
+    assert_int_equal(catchup_deadline_ns(follower->catchup), follower->fake.now_ns + CATCHUP_IDLE_MS * MS);
+    follower->fake.now_ns += CATCHUP_IDLE_MS * MS;
+    tick(follower);
+    assert_false(catchup_receiving(follower->catchup));
+    assert_int_equal(catchup_deadline_ns(follower->catchup), UINT64_MAX);
+}
+
+/* Peer `peer` asks for pages under transfer `id`; the wire holds nothing else. */
+static void want_pages(unsigned peer, uint64_t id, uint32_t request)
+{
+    struct catchup_want want = {.id = id, .request = request, .count = CATCHUP_PAGES_MAX};
+    for (uint32_t i = 0; i < CATCHUP_PAGES_MAX; i++) {
+        want.pages[i] = i * 3;
+    }
+    const struct peers_message message = {.type = CATCHUP_WANT, .header = (const uint8_t *)&want, .header_bytes = sizeof want};
+    assert_int_equal(catchup_message(leader->catchup, peer, &message), STATUS_OK);
+}
+
+static void test_catchup_peers_are_served_in_turn(void **state)
+{
+    (void)state;
+    enum { OTHER = 3 };
+    uint64_t id[OTHER + 1] = {0};
+    unsigned answers[OTHER + 1] = {0};
+    for (unsigned peer = FOLLOWER; peer <= OTHER; peer++) {
+        leader->peers.hello.raft_id = raft_id_of(peer);
+        catchup_send_snapshot(leader->catchup, raft_id_of(peer));
+        for (unsigned i = 0; i < 20; i++) {
+            leader->fake.now_ns += MS;
+            tick(leader);
+            for (size_t at = 0; at < leader->peers.count; at++) {
+                if (leader->peers.queue[at].type == CATCHUP_END) {
+                    memcpy(&id[peer], leader->peers.queue[at].header, sizeof id[peer]);
+                }
+            }
+            clear_wire(&leader->peers);
+        }
+        assert_true(id[peer] != 0);
+    }
+    for (unsigned i = 0; i < 200; i++) {
+        for (unsigned peer = FOLLOWER; peer <= OTHER; peer++) {
+            want_pages(peer, id[peer], i % CATCHUP_REQUESTS_MAX);
+        }
+        leader->fake.now_ns += MS;
+        tick(leader);
+        for (size_t at = 0; at < leader->peers.count; at++) {
+            assert_int_equal(leader->peers.queue[at].type, CATCHUP_PAGES);
+            uint64_t whose;
+            memcpy(&whose, leader->peers.queue[at].header, sizeof whose);
+            answers[whose == id[OTHER] ? OTHER : FOLLOWER]++;
+        }
+        clear_wire(&leader->peers);
+    }
+    assert_true(answers[FOLLOWER] >= 10);
+    assert_in_range(answers[OTHER], answers[FOLLOWER] - 1, answers[FOLLOWER] + 1);
+}
+
 /* -- messages that lie -- */
 
 static void test_catchup_altered_page_ends_the_channel(void **state)
@@ -889,6 +992,9 @@ int main(void)
         TEST(test_catchup_waits_for_a_checkpoint_under_way),
         TEST(test_catchup_page_that_the_disk_lost_comes_from_memory),
         TEST(test_catchup_page_that_is_nowhere_ends_the_transfer),
+        TEST(test_catchup_page_that_rotted_and_has_changed_asks_for_a_new_checkpoint_and_waits_for_it),
+        TEST(test_catchup_manifest_whose_rest_never_comes_is_forgotten),
+        TEST(test_catchup_peers_are_served_in_turn),
         TEST(test_catchup_altered_page_ends_the_channel),
         TEST(test_catchup_hashes_that_do_not_add_up_are_not_begun),
         TEST(test_catchup_malformed_messages_are_invalid),

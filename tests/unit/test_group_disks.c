@@ -9,7 +9,8 @@
 
 #include <cmocka.h>
 
-#include "consensus/log.h"
+#include "consensus/group_internal.h"
+#include "consensus/log_internal.h"
 #include "crypto/random.h"
 #include "tests/unit/support/group_cluster.h"
 
@@ -246,6 +247,70 @@ static void test_group_log_is_cut_and_a_late_follower_gets_a_snapshot(void **sta
     cluster_destroy(cluster);
 }
 
+/* DURABLE: what the log holds for a transfer is enough to go on from its checkpoint, also when a newer one was made meanwhile. Otherwise a node that returns
+ * to a busy cluster never gets there. */
+static void test_group_log_that_is_held_carries_on_who_installed_an_overtaken_checkpoint(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 13);
+    cluster_submit_some(cluster, 3, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *leader = cluster_leader(cluster), *late = cluster_follower(cluster, leader, 1);
+    cluster_power_cut(late);
+    for (unsigned i = 0; i < 150; i++) {
+        cluster_submit_some(cluster, 1, ENTRY_BODY_BYTES_MAX - 4096);
+        cluster_run(cluster, 3);
+    }
+    assert_true(cluster_until(cluster, cluster_agrees, 5000));
+    cluster_checkpoint(leader);
+    cluster_run(cluster, 5);
+    struct group_snapshot pinned;
+    uint64_t pinned_state = leader->state;
+    group_snapshot_describe(leader->group, &pinned);
+    group_hold_log(leader->group, pinned.last_index);
+    leader->sends_no_snapshot = true; /* only the log can help */
+    cluster_power_on(late);
+    cluster_run(cluster, 500);
+    for (unsigned i = 0; i < 90; i++) { /* more than is kept without a hold */
+        cluster_submit_some(cluster, 1, ENTRY_BODY_BYTES_MAX - 4096);
+        cluster_run(cluster, 3);
+    }
+    assert_true(late->applied_index < pinned.last_index);
+    cluster_checkpoint(leader);
+    cluster_run(cluster, 5);
+    assert_int_equal(group_install(late->group, &pinned), STATUS_OK);
+    late->applied_index = pinned.last_index;
+    late->state = pinned_state;
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    cluster_destroy(cluster);
+}
+
+static bool has_room(struct cluster_node *node)
+{
+    enum { PARTS = 65 };
+    return group_room(node->group, PARTS, PARTS * 65536ull);
+}
+
+/* BOUND: what a hold keeps leaves room for the largest epoch, whatever the entries take on the disk: here each is followed by a marker. */
+static void test_group_log_that_was_held_long_leaves_room_for_an_epoch(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(1, 13);
+    struct cluster_node *node = &cluster->nodes[1];
+    node->auto_checkpoint = true;
+    cluster_checkpoint(node);
+    cluster_run(cluster, 300);
+    group_hold_log(node->group, node->superblock.raft_index);
+    for (unsigned i = 0; i < 500; i++) {
+        cluster_submit_some(cluster, 1, 20000); /* 20 KiB and the marker's block: a sixth more than the entries themselves */
+        cluster_run(cluster, LOG_MARKER_MS + 6);
+        cluster_checkpoint(node);
+        cluster_run(cluster, 2);
+        assert_true(has_room(node));
+    }
+    cluster_destroy(cluster);
+}
+
 static void test_group_log_that_went_bad_makes_the_node_join_anew(void **state)
 {
     (void)state;
@@ -390,6 +455,40 @@ static void test_group_install_below_what_was_applied_applies_again_from_there(v
     follower->applied_index = snapshot.last_index;
     assert_true(cluster_until(cluster, cluster_agrees, 2000));
     assert_int_equal(follower->applied_count, 15);
+    cluster_destroy(cluster);
+}
+
+/* VERIFY: the library is given the changes of members behind a checkpoint; one that rotted since the start ends the incarnation, not the node. */
+static void test_group_install_before_a_change_of_members_that_rotted_makes_the_node_join_anew(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 13);
+    cluster_submit_some(cluster, 3, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *leader = cluster_leader(cluster);
+    struct cluster_node *follower = cluster_follower(cluster, leader, 0), *lost = cluster_follower(cluster, leader, 1);
+    struct group_snapshot before;
+    group_snapshot_describe(follower->group, &before);
+    before.leader_id = cluster_facts(leader).raft_id;
+    cluster_power_cut(lost);
+    cluster_blank_disk(lost);
+    cluster_power_on(lost);
+    assert_true(cluster_until(cluster, cluster_is_whole, 20000));
+    cluster_power_cut(follower);
+    cluster_isolate(cluster, follower->number, true); /* nothing is applied yet, and what the log has beyond the checkpoint is on the disk only */
+    cluster_power_on(follower);
+    cluster_run(cluster, 50);
+    struct log *log = follower->group->log;
+    uint64_t change = before.last_index + 1;
+    while (change < log_last_index(log) && log_type_of(log, change) != LOG_CHANGE) {
+        change++;
+    }
+    const struct log_slot *slot = log_slot_of(log, change);
+    fake_disk_flip(&follower->fake, log->offset + (uint64_t)slot->block * LOG_BLOCK + slot->record + sizeof(struct log_record) + 4, 1);
+    assert_int_equal(group_install(follower->group, &before), STATUS_CORRUPT);
+    cluster_isolate(cluster, follower->number, false);
+    assert_true(cluster_heals(cluster));
+    assert_int_equal(follower->removed_count, 1);
     cluster_destroy(cluster);
 }
 
@@ -550,12 +649,15 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_group_older_copy_of_the_disk_is_refused_and_joins_anew),
         cmocka_unit_test(test_group_older_copy_that_was_started_as_often_is_refused_by_a_follower_too),
         cmocka_unit_test(test_group_log_is_cut_and_a_late_follower_gets_a_snapshot),
+        cmocka_unit_test(test_group_log_that_is_held_carries_on_who_installed_an_overtaken_checkpoint),
+        cmocka_unit_test(test_group_log_that_was_held_long_leaves_room_for_an_epoch),
         cmocka_unit_test(test_group_log_that_went_bad_makes_the_node_join_anew),
         cmocka_unit_test(test_group_of_one_whose_log_goes_bad_stands_aside),
         cmocka_unit_test(test_group_votes_that_are_gone_make_the_node_join_anew),
         cmocka_unit_test(test_group_superblock_that_cannot_be_is_invalid),
         cmocka_unit_test(test_group_disk_that_fails_writes_stands_aside),
         cmocka_unit_test(test_group_install_of_what_cannot_be_is_refused),
+        cmocka_unit_test(test_group_install_before_a_change_of_members_that_rotted_makes_the_node_join_anew),
         cmocka_unit_test(test_group_follower_gets_a_checkpoint_for_entries_that_cannot_be_read),
         cmocka_unit_test(test_group_applies_for_a_bounded_time_at_once),
         cmocka_unit_test(test_group_install_before_the_disk_has_all_acknowledges_nothing_that_it_lacks),

@@ -23,6 +23,33 @@ static enum status forge(struct cluster_node *from, struct cluster_node *to, str
     return group_message(to->group, from->number, &raw);
 }
 
+/* RAFT: a term at its bound would end all elections for ever, as a candidate's next one is believed by nobody. */
+static void test_group_term_that_jumps_far_is_invalid(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 13);
+    cluster_submit_some(cluster, 3, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *leader = cluster_leader(cluster);
+    struct cluster_node *follower = cluster_follower(cluster, leader, 0), *liar = cluster_follower(cluster, leader, 1);
+    uint64_t term = cluster_facts(follower).term;
+    static struct message message;
+    memset(&message, 0, sizeof message);
+    message.type = MESSAGE_VOTE_RESULT;
+    message.vote_result.front = (struct message_front){.from = cluster_facts(liar).raft_id, .to = cluster_facts(follower).raft_id, .term = GROUP_NUMBER_MAX};
+    assert_int_equal(forge(liar, follower, &message, NULL, 0), STATUS_INVALID);
+    message.vote_result.front.term = term + GROUP_TERM_JUMP_MAX + 1;
+    assert_int_equal(forge(liar, follower, &message, NULL, 0), STATUS_INVALID);
+    assert_int_equal(cluster_facts(follower).term, term);
+    message.vote_result.front.term = term + GROUP_TERM_JUMP_MAX;
+    assert_int_equal(forge(liar, follower, &message, NULL, 0), STATUS_OK);
+    cluster_power_cut(liar);
+    cluster_run(cluster, 2000);
+    assert_true(cluster_has_leader(cluster));
+    assert_true(cluster_facts(follower).term > term + GROUP_TERM_JUMP_MAX);
+    cluster_destroy(cluster);
+}
+
 static void test_group_body_that_does_not_verify_is_corrupt(void **state)
 {
     (void)state;
@@ -262,6 +289,7 @@ int main(int argc, char **argv)
         cmocka_set_test_filter(argv[1]);
     }
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_group_term_that_jumps_far_is_invalid),
         cmocka_unit_test(test_group_body_that_does_not_verify_is_corrupt),
         cmocka_unit_test(test_group_change_that_was_altered_on_its_way_is_corrupt),
         cmocka_unit_test(test_group_messages_that_cannot_be_are_invalid_or_dropped),

@@ -1,4 +1,4 @@
-/* Directed tests of consensus/raft-0.22.1.patch, changes 9 to 13, 18 and 19 (availability); the numbers are those of the
+/* Directed tests of consensus/raft-0.22.1.patch, changes 9 to 13 and 18 to 20 (availability); the numbers are those of the
  * patch's header. Each test drives raft_step() alone and says what goes wrong without its change.
  *
  * `make test-raft-hunks` takes each change out of the library and expects its test to fail. All of these do. Of 11 the
@@ -260,6 +260,32 @@ static void test_raft_patch_19_leader_that_was_silent_for_an_election_timeout_is
     }
 }
 
+/* --- 20: a snapshot that was overtaken by a newer one ------------------------------------------------------ */
+
+/* 20: it had installed an older snapshot than the leader's last one, and could have gone on from the log, but what it rejected was not the
+ * last snapshot's index; so it was told nothing until the wait for the installation timed out, and then got another snapshot. */
+static void test_raft_patch_20_server_that_installed_an_older_snapshot_goes_on_from_the_log(void **state)
+{
+    (void)state;
+    struct lab server;
+    const struct lab_entry log[] = {lab_change(1, "VVV"), lab_command(1), lab_command(1), lab_command(1), lab_command(1)};
+    lab_open(&server, 1, 1, 5, log);
+    lab_win_election(&server, 3);
+    lab_persist_all(&server);
+    lab_hear_result(&server, 3, 0, 6);
+    lab_take_snapshot(&server, 3, 1); /* entry 3 stays */
+    lab_hear_result(&server, 2, 5, 0);
+    assert_non_null(lab_sent(&server, RAFT_INSTALL_SNAPSHOT, 2));
+    lab_take_snapshot(&server, 5, 3); /* the entries from 3 on stay */
+    lab_timeout(&server);
+    lab_hear_result(&server, 2, 5, 3); /* the snapshot of entry 3 is installed */
+    const struct raft_message *sent = lab_sent(&server, RAFT_APPEND_ENTRIES, 2);
+    assert_non_null(sent);
+    assert_int_equal(sent->append_entries.prev_log_index, 3);
+    assert_true(sent->append_entries.n_entries > 0);
+    lab_close(&server);
+}
+
 /* One argument selects tests by a pattern of their names. */
 int main(int count, char **arguments)
 {
@@ -275,6 +301,7 @@ int main(int count, char **arguments)
         lab_test(test_raft_patch_13_late_pre_vote_result_does_not_raise_a_followers_term),
         lab_test(test_raft_patch_18_empty_server_gets_a_snapshot_of_the_first_entry),
         lab_test(test_raft_patch_19_leader_that_was_silent_for_an_election_timeout_is_none),
+        lab_test(test_raft_patch_20_server_that_installed_an_older_snapshot_goes_on_from_the_log),
     };
     cmocka_set_test_filter(count > 1 ? arguments[1] : NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -84,7 +84,7 @@ static void want_checkpoint(void *context)
 static void send_snapshot(void *context, uint64_t raft_id)
 {
     struct cluster_node *node = context;
-    node->snapshot_for = raft_id;
+    node->snapshot_for = node->sends_no_snapshot ? 0 : raft_id;
     node->snapshot_count++;
 }
 

@@ -43,6 +43,7 @@ struct cluster_node {
     bool leads;
     unsigned lead_count, lost_count, removed_count, discard_count, snapshot_count, install_count;
     bool auto_checkpoint;
+    bool sends_no_snapshot;
     uint64_t snapshot_for;          /* raft id that needs one; 0: none */
 };
 
