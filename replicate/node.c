@@ -55,7 +55,7 @@ void node_become_stranger(struct node *node, const char *why)
         node_stand_aside(node, STORE_DISK_CORRUPT, "%s: a cluster of one node has lost its world with its disk", why);
         return;
     }
-    if (store_adopt(node->store, fresh_incarnation(node), true) != STATUS_OK) {
+    if (store_adopt(node->store, fresh_incarnation(node)) != STATUS_OK) {
         node_stand_aside(node, STORE_DISK_FAILED, "%s; and the disk cannot be written: the new incarnation may not be on it", why);
         return;
     }
@@ -95,7 +95,7 @@ void node_await_repair(struct node *node, const char *damage)
 /* A majority that does without this node is there: what its disk still has is needed no more. */
 static void repair(struct node *node)
 {
-    if (store_adopt(node->store, fresh_incarnation(node), true) != STATUS_OK) {
+    if (store_adopt(node->store, fresh_incarnation(node)) != STATUS_OK) {
         node->disk = STORE_DISK_FAILED;
         snprintf(node->disk_reason, sizeof node->disk_reason, "the corrupt disk cannot be written: the new incarnation may not be on it");
         node_log(node, LOG_ERROR, "%s", node->disk_reason);
@@ -390,7 +390,7 @@ static void adopt_blank_disk(struct node *node)
         return;
     }
     node_log(node, LOG_WARNING, "the disk is blank: this node joins as a stranger under a new incarnation");
-    if (store_adopt(node->store, fresh_incarnation(node), false) != STATUS_OK) {
+    if (store_adopt(node->store, fresh_incarnation(node)) != STATUS_OK) {
         node_stand_aside(node, STORE_DISK_FAILED, "the disk cannot be written");
     }
 }

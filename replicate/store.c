@@ -38,7 +38,6 @@ static bool reserve_all(struct store *store)
                 reserve(store, &store->pinned, store->pages_max, sizeof *store->pinned, 64) &&
                 reserve(store, &store->wanted, store->pages_max, sizeof *store->wanted, 64) &&
                 reserve(store, &store->unwritten, bit_words(store->pages_max), sizeof *store->unwritten, 64) &&
-                reserve(store, &store->unverified, bit_words(store->pages_max), sizeof *store->unverified, 64) &&
                 reserve(store, &store->slot_flags, store->slots_reserved + 1u, 1, 64) &&
                 reserve(store, &store->copies, STORE_COPIES_MAX, STORE_BLOCK_BYTES, STORE_BLOCK_BYTES) &&
                 reserve(store, &store->copied_page, STORE_COPIES_MAX, sizeof *store->copied_page, 64) &&
@@ -244,46 +243,13 @@ enum status store_open(struct store *store, enum store_disk *disk, char reason[2
     return STATUS_OK;
 }
 
-static void forget_block(struct store *store, struct disk_block_reference *current, struct disk_block_reference *next)
-{
-    if (current->slot != 0) {
-        slot_unmark(store, current->slot, SLOT_CURRENT);
-    }
-    memset(current, 0, sizeof *current);
-    memset(next, 0, sizeof *next);
-}
-
-/* Keep what verified of the current map as candidates: pages only, each to be verified before use. Nothing is under way. */
-static void keep_candidates(struct store *store)
-{
-    for (uint32_t level = 0; level < store->levels; level++) {
-        for (uint32_t index = 0; index < store->node_count[level]; index++) {
-            forget_block(store, &store->current.nodes[level][index], &store->next.nodes[level][index]);
-        }
-    }
-    forget_block(store, &store->current.record, &store->next.record);
-    for (uint32_t page = 0; page < store->pages_max; page++) {
-        if (store->current.pages[page].slot != 0) {
-            bit_set(store->unverified, page);
-        }
-    }
-    store->candidates = true;
-}
-
-enum status store_adopt(struct store *store, uint64_t incarnation, bool keep_pages)
+enum status store_adopt(struct store *store, uint64_t incarnation)
 {
     if (store->phase != PHASE_IDLE) {
         commit_abort(store);
     }
-    if (store->superblock.disk_bytes == 0 || !keep_pages) {
-        set_geometry(store, store->machine->disk_bytes);
-    }
-    if (keep_pages) {
-        keep_candidates(store);
-    } else {
-        map_clear_current(store);
-        store->candidates = false;
-    }
+    set_geometry(store, store->machine->disk_bytes);
+    map_clear_current(store);
     struct disk_superblock superblock;
     superblock_base(store, &superblock);
     /* One more than a superblock that may still be on its way to the disk. */
@@ -338,16 +304,9 @@ void store_fill_restart(struct store *store)
     store->fill_cursor = 0;
 }
 
-/* What the checkpoint says of `page`: candidates are not part of it. */
-static const struct store_page_reference *fill_reference(const struct store *store, uint32_t page)
-{
-    static const struct store_page_reference absent;
-    return store->candidates ? &absent : &store->current.pages[page];
-}
-
 uint32_t store_page_slot(const struct store *store, uint32_t page)
 {
-    return fill_reference(store, page)->slot;
+    return store->current.pages[page].slot;
 }
 
 /* How many pages from `page` on, all to be filled, stand in consecutive slots? */
@@ -378,7 +337,7 @@ enum status store_fill_step(struct store *store, struct image *image, uint32_t p
     uint32_t scanned = 0;
     while (store->fill_cursor < store->pages_max && pages_max > 0 && scanned < FILL_SCAN_PAGES) {
         uint32_t at = store->fill_cursor;
-        const struct store_page_reference *reference = fill_reference(store, at);
+        const struct store_page_reference *reference = &store->current.pages[at];
         if (image_page_hash(image, at) == reference->hash) {
             store->fill_cursor++;
             scanned++;

@@ -62,9 +62,8 @@ MUST_CHECK enum status store_create(struct store **out, const struct store_confi
  * bytes) says what exactly. Returns OK whenever *disk could be told. */
 MUST_CHECK enum status store_open(struct store *store, enum store_disk *disk, char reason[200]);
 /* Make this disk a stranger's under a new incarnation (blank, or given up as corrupt): both superblocks anew, `joining` = 1, empty checkpoint, no votes.
- * `keep_pages`: map nodes and pages that still verify stay as candidates for store_install (bytes moved = bytes that differ).
  * Synchronous write and flush, at boot or on removal. */
-MUST_CHECK enum status store_adopt(struct store *store, uint64_t incarnation, bool keep_pages);
+MUST_CHECK enum status store_adopt(struct store *store, uint64_t incarnation);
 
 const struct disk_superblock *store_superblock(const struct store *store);
 const struct checkpoint *store_checkpoint(const struct store *store);
@@ -111,7 +110,7 @@ uint32_t store_install_missing(struct store *store, uint32_t *cursor, uint32_t *
  * writes outstanding; try again after a completion. */
 MUST_CHECK enum status store_install_page(struct store *store, const struct sealed_page *page);
 uint32_t store_install_left(const struct store *store);
-/* A bounded amount of work: verifies pages that a former life left; when all are here, map, flush, superblock, flush. OK: more to do, or pages are
+/* A bounded amount of work: when all pages are here, map, flush, superblock, flush. OK: more to do, or pages are
  * missing; EMPTY: durable, store_checkpoint() is the new one. IO_ERROR: the disk failed; the old checkpoint is intact. */
 MUST_CHECK enum status store_install_step(struct store *store);
 /* Give it up, unless its superblock is on its way already: then step on. */

@@ -7,9 +7,7 @@
 
 static bool page_differs(const struct store *store, const struct image *image, uint32_t page)
 {
-    /* Candidates are no part of the checkpoint. */
-    uint64_t held = store->candidates ? 0 : store->current.pages[page].hash;
-    return image_page_hash(image, page) != held;
+    return image_page_hash(image, page) != store->current.pages[page].hash;
 }
 
 /* What a checkpoint of `image` would write, in slots. */
@@ -33,10 +31,6 @@ enum status store_checkpoint_begin(struct store *store, struct image *image, con
     }
     if (store->superblock_uncertain) {
         return STATUS_IO_ERROR;
-    }
-    if (store->candidates) {
-        map_clear_current(store);
-        store->candidates = false;
     }
     if (slots_needed(store, image) > store->free_slots) {
         return STATUS_NO_SPACE;
@@ -187,7 +181,7 @@ static bool step_possible(const struct store *store)
     case PHASE_IDLE:
         return false;
     case PHASE_PULL:
-        return store->unverified_left > 0 || store->missing_left == 0;
+        return store->missing_left == 0;
     case PHASE_PAGES:
     case PHASE_NODES:
         return store_block_room(store);

@@ -86,8 +86,6 @@ static void commit_end(struct store *store)
     store->superblock = store->next_superblock;
     store->superblock_block = 1 - store->superblock_block;
     store->checkpoint = store->next_checkpoint;
-    store->candidates = false;
-    memset(store->unverified, 0, bit_words(store->pages_max) * sizeof(uint64_t));
     store->phase = PHASE_IDLE;
     store->image = NULL;
 }
@@ -99,7 +97,6 @@ void commit_abort(struct store *store)
     store->phase = PHASE_IDLE;
     store->image = NULL;
     store->missing_left = 0;
-    store->unverified_left = 0;
 }
 
 static void nodes_step(struct store *store)

@@ -9,11 +9,7 @@
 void store_pin(struct store *store)
 {
     store_unpin(store);
-    if (store->candidates) {
-        memset(store->pinned, 0, store->pages_max * sizeof *store->pinned);
-    } else {
-        memcpy(store->pinned, store->current.pages, store->pages_max * sizeof *store->pinned);
-    }
+    memcpy(store->pinned, store->current.pages, store->pages_max * sizeof *store->pinned);
     for (uint32_t page = 0; page < store->pages_max; page++) {
         if (store->pinned[page].slot != 0) {
             slot_mark(store, store->pinned[page].slot, SLOT_PINNED);
@@ -99,8 +95,6 @@ static bool page_there(const struct store *store, uint32_t page)
 static void choose_pages(struct store *store)
 {
     store->missing_left = 0;
-    store->unverified_left = 0;
-    store->unverified_cursor = 0;
     for (uint32_t page = 0; page < store->pages_max; page++) {
         if (!page_there(store, page)) {
             const struct store_page_reference *held = &store->current.pages[page];
@@ -108,21 +102,6 @@ static void choose_pages(struct store *store)
         }
         if (!page_there(store, page)) {
             store->missing_left++;
-        } else if (bit_get(store->unverified, page) && store->next.pages[page].slot == store->current.pages[page].slot &&
-                   store->next.pages[page].slot != 0) {
-            store->unverified_left++;
-        }
-    }
-}
-
-/* Candidates that the manifest does not want need no slot any more. */
-static void drop_useless_candidates(struct store *store)
-{
-    for (uint32_t page = 0; store->candidates && page < store->pages_max; page++) {
-        struct store_page_reference *held = &store->current.pages[page];
-        if (held->slot != 0 && store->next.pages[page].slot != held->slot) {
-            slot_unmark(store, held->slot, SLOT_CURRENT);
-            memset(held, 0, sizeof *held);
         }
     }
 }
@@ -150,7 +129,6 @@ enum status store_install_begin(struct store *store, const struct checkpoint *ch
     store->next_checkpoint = *checkpoint;
     memcpy(store->wanted, hashes, store->pages_max * sizeof *store->wanted);
     choose_pages(store);
-    drop_useless_candidates(store);
     uint32_t nodes = 1;
     for (uint32_t level = 0; level < store->levels; level++) {
         nodes += store->node_count[level];
@@ -205,50 +183,13 @@ enum status store_install_page(struct store *store, const struct sealed_page *pa
 
 uint32_t store_install_left(const struct store *store)
 {
-    return store->phase == PHASE_PULL ? store->missing_left + store->unverified_left : 0;
-}
-
-/* Read a page that a former life of this disk left. False: it is not what the map said. */
-static bool verify_candidate(struct store *store, uint32_t page)
-{
-    const struct store_page_reference *held = &store->current.pages[page];
-    if (store->machine->block_read(store->machine->context, store_slot_offset(store, held->slot), store->read_buffer, STORE_BLOCK_BYTES) !=
-        STATUS_OK) {
-        return false;
-    }
-    struct seal_context context = seal_context_page(STORE_WORLD, page);
-    return seal_open_body(store->config.keys, &context, held->nonce, store->read_buffer, STORE_BLOCK_BYTES, held->tag, store->scratch) ==
-               STATUS_OK &&
-           image_hash_content(page, store->scratch) == held->hash;
-}
-
-static void verify_step(struct store *store)
-{
-    uint32_t read = 0;
-    while (store->unverified_left > 0 && read < STORE_STEP_BLOCKS) {
-        uint32_t page = store->unverified_cursor++;
-        CHECK(page < store->pages_max);
-        struct store_page_reference *held = &store->current.pages[page];
-        if (!bit_get(store->unverified, page) || held->slot == 0 || store->next.pages[page].slot != held->slot) {
-            continue;
-        }
-        read++;
-        store->unverified_left--;
-        bit_clear(store->unverified, page);
-        if (!verify_candidate(store, page)) {
-            map_set_next(store, page, NULL);
-            slot_unmark(store, held->slot, SLOT_CURRENT);
-            memset(held, 0, sizeof *held);
-            store->missing_left++;
-        }
-    }
+    return store->phase == PHASE_PULL ? store->missing_left : 0;
 }
 
 static enum status pull_step(struct store *store)
 {
-    verify_step(store);
     store_blocks_submit(store);
-    if (store->unverified_left == 0 && store->missing_left == 0) {
+    if (store->missing_left == 0) {
         store_blocks_end(store);
         commit_begin(store);
     }

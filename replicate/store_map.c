@@ -220,8 +220,7 @@ void map_mark_changed(struct store *store)
 {
     map_unmark_all(store);
     for (uint32_t page = 0; page < store->pages_max; page++) {
-        /* The nodes of a former life are not used: all are made anew. */
-        if (store->next.pages[page].slot != store->current.pages[page].slot || (store->candidates && store->next.pages[page].slot != 0)) {
+        if (store->next.pages[page].slot != store->current.pages[page].slot) {
             bit_set(store->changed_nodes[0], page / STORE_FANOUT);
         }
     }

@@ -4,14 +4,13 @@
  *  1. A slot's flags say who needs it; a slot without flags is free. `free_slots` counts those.
  *  2. While nothing is under way `next` equals `current`. Otherwise an entry of `next` that differs stands in a slot of its own.
  *  3. A slot is written only while it is free of CURRENT and PINNED, and not again before the write under way has ended (MOVING).
- *  4. The superblock on disk names `current`, unless `candidates`: then it names an empty checkpoint, and `current` is what a former life of
- *     this disk left; its pages are verified before use, its nodes never used.
+ *  4. The superblock on disk names `current`.
  *
  *   phase      does                                        next        when
  *   IDLE                                                   PAGES       store_checkpoint_begin
  *                                                          PULL        store_install_begin
  *   PAGES      seals pages of the image into free slots    NODES       none left
- *   PULL       takes pages from a peer, verifies kept ones NODES       none is missing or unverified
+ *   PULL       takes pages from a peer                     NODES       none is missing
  *   NODES      seals changed map nodes and the record      SETTLE      the root is sealed
  *   SETTLE     waits for the writes                        FLUSH       none under way
  *   FLUSH      makes them durable                          SUPERBLOCK  flushed
@@ -63,7 +62,6 @@ struct store {
     uint64_t sequence_seen;             /* highest of any superblock */
     struct checkpoint checkpoint;
     struct store_map current;
-    bool candidates;
 
     uint8_t *slot_flags;                /* [1..slot_count] */
     uint32_t slot_count, slots_reserved;
@@ -101,9 +99,7 @@ struct store {
     bool copies_overflowed;
 
     uint64_t *wanted;                   /* hash of each page of the manifest */
-    uint64_t *unverified;               /* bitmap: kept candidates, not read yet */
-    uint32_t missing_left, unverified_left;
-    uint32_t unverified_cursor;
+    uint32_t missing_left;
 
     struct store_page_reference *pinned;
     struct checkpoint pinned_checkpoint;

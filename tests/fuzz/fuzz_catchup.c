@@ -156,7 +156,7 @@ static void make_node(bool leads)
     enum store_disk disk;
     char reason[200];
     CHECK(store_open(store, &disk, reason) == STATUS_OK);
-    CHECK(store_adopt(store, 1000, false) == STATUS_OK);
+    CHECK(store_adopt(store, 1000) == STATUS_OK);
     const struct image_config image_config = {.machine = &machine->fake.machine, .before_change = changing, .segment_rights = writable};
     CHECK(image_create(&image, &image_config) == STATUS_OK);
     hello = (struct peers_hello){.raft_id = raft_id_make(PEER, 77)};

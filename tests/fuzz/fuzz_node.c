@@ -108,7 +108,7 @@ static void make_node(void)
     /* As after a start from the disk of a new cluster, but the group is played. */
     enum store_disk disk;
     CHECK(store_open(node->store, &disk, reason) == STATUS_OK);
-    CHECK(store_adopt(node->store, 77, false) == STATUS_OK);
+    CHECK(store_adopt(node->store, 77) == STATUS_OK);
     node->disk = STORE_DISK_OK;
     node->filling = false;
 }

@@ -227,7 +227,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
             checkpoint();
         }
     } else if (disk == STORE_DISK_OK || disk == STORE_DISK_CORRUPT) {
-        CHECK(store_adopt(store, 99, (flags & 4) != 0) == STATUS_OK);
+        CHECK(store_adopt(store, 99) == STATUS_OK);
         store_check(store);
         image_clear(image);
         boot();

@@ -173,7 +173,7 @@ static struct node *node_create(unsigned self, unsigned other)
     enum store_disk disk;
     char reason[200];
     assert_int_equal(store_open(node->store, &disk, reason), STATUS_OK);
-    assert_int_equal(store_adopt(node->store, 1000 + self, false), STATUS_OK);
+    assert_int_equal(store_adopt(node->store, 1000 + self), STATUS_OK);
     struct image_config image_config = {
         .machine = &node->fake.machine, .before_change = changing, .segment_rights = writable, .context = node};
     assert_int_equal(image_create(&node->image, &image_config), STATUS_OK);

@@ -533,8 +533,8 @@ static int set_up(void **state)
     real_write = node->fake.machine.block_write;
     node->fake.machine.block_submit = remembering_submit;
     node->fake.machine.block_write = remembering_write;
-    assert_int_equal(store_adopt(node->store, INCARNATION, false), STATUS_OK);
-    assert_int_equal(store_adopt(reader->store, INCARNATION, false), STATUS_OK);
+    assert_int_equal(store_adopt(node->store, INCARNATION), STATUS_OK);
+    assert_int_equal(store_adopt(reader->store, INCARNATION), STATUS_OK);
     close_epoch();
     last_index = BASE_INDEX + node->epoch;
     bench_make_checkpoint(node);

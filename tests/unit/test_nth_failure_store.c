@@ -23,7 +23,7 @@ static int set_up(void **state)
 {
     (void)state;
     source = bench_create(8, PAGES, DISK);
-    assert_int_equal(store_adopt(source->store, INCARNATION + 1, false), STATUS_OK);
+    assert_int_equal(store_adopt(source->store, INCARNATION + 1), STATUS_OK);
     for (uint32_t page = 0; page < FEW; page++) {
         bench_write_page(source, page * 3, page + 1);
     }
@@ -45,7 +45,7 @@ static struct bench *begin(enum fake_call call, uint64_t n)
 {
     struct bench *bench = bench_create(n, PAGES, DISK);
     assert_int_equal(bench->disk, STORE_DISK_BLANK);
-    assert_int_equal(store_adopt(bench->store, INCARNATION, false), STATUS_OK);
+    assert_int_equal(store_adopt(bench->store, INCARNATION), STATUS_OK);
     for (uint32_t page = 0; page < FEW; page++) {
         bench_write_page(bench, page, page + 1);
     }
@@ -124,7 +124,7 @@ static bool install_life(enum fake_call call, uint64_t n)
 static bool adopt_life(enum fake_call call, uint64_t n)
 {
     struct bench *bench = begin(call, n);
-    enum status status = store_adopt(bench->store, INCARNATION + 7, n % 2 == 0);
+    enum status status = store_adopt(bench->store, INCARNATION + 7);
     bool reached = fake_machine_has_failed(&bench->fake);
     assert_true(status == STATUS_OK || (status == STATUS_IO_ERROR && reached));
     fake_machine_fail_once(&bench->fake, FAKE_CALLS, 0);
@@ -138,7 +138,7 @@ static bool adopt_life(enum fake_call call, uint64_t n)
         assert_int_not_equal(status, STATUS_OK);
         assert_int_equal(bench->disk, STORE_DISK_CORRUPT);
     }
-    assert_int_equal(store_adopt(bench->store, INCARNATION + 9, true), STATUS_OK);
+    assert_int_equal(store_adopt(bench->store, INCARNATION + 9), STATUS_OK);
     bench_reboot(bench);
     assert_int_equal(bench->disk, STORE_DISK_OK);
     assert_int_equal(store_superblock(bench->store)->incarnation, INCARNATION + 9);

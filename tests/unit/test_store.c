@@ -18,7 +18,7 @@ static int set_up(void **state)
     (void)state;
     bench = bench_create(7, PAGES, DISK);
     assert_int_equal(bench->disk, STORE_DISK_BLANK);
-    assert_int_equal(store_adopt(bench->store, INCARNATION, false), STATUS_OK);
+    assert_int_equal(store_adopt(bench->store, INCARNATION), STATUS_OK);
     return 0;
 }
 
@@ -80,7 +80,7 @@ static void test_store_adopted_disk_has_no_votes(void **state)
         uint64_t offset = (uint64_t)(DISK_VOTE_BLOCK_FIRST + slot) * DISK_BLOCK_BYTES;
         assert_int_equal(machine->block_write(machine->context, offset, block, sizeof block), STATUS_OK);
     }
-    assert_int_equal(store_adopt(bench->store, INCARNATION + 5, true), STATUS_OK);
+    assert_int_equal(store_adopt(bench->store, INCARNATION + 5), STATUS_OK);
     bench_reboot(bench);
     for (uint32_t slot = 0; slot < DISK_VOTE_BLOCKS; slot++) {
         uint64_t offset = (uint64_t)(DISK_VOTE_BLOCK_FIRST + slot) * DISK_BLOCK_BYTES;
@@ -134,7 +134,7 @@ static void test_store_truncated_disk_is_small(void **state)
     fake_machine_power_cut(&bench->fake);
     bench->fake.machine.disk_bytes = DISK;
     struct bench *large = bench_create(1, PAGES, DISK + (32 << 20));
-    assert_int_equal(store_adopt(large->store, INCARNATION, false), STATUS_OK);
+    assert_int_equal(store_adopt(large->store, INCARNATION), STATUS_OK);
     fake_machine_power_cut(&large->fake);
     large->fake.machine.disk_bytes = DISK;
     bench_boot(large);
@@ -315,7 +315,7 @@ static void test_checkpoint_copies_overflow_ends_it_full(void **state)
 {
     (void)state;
     struct bench *large = bench_create(3, STORE_COPIES_MAX + 1000, DISK);
-    assert_int_equal(store_adopt(large->store, INCARNATION, false), STATUS_OK);
+    assert_int_equal(store_adopt(large->store, INCARNATION), STATUS_OK);
     for (uint32_t first = 0; first < large->pages; first += 1000) {
         for (uint32_t page = first; page < first + 1000 && page < large->pages; page++) {
             bench_write_page(large, page, 1);
@@ -341,7 +341,7 @@ static void test_checkpoint_page_that_becomes_zero_and_changes_after_an_overflow
 {
     (void)state;
     struct bench *large = bench_create(3, STORE_COPIES_MAX + 1000, DISK);
-    assert_int_equal(store_adopt(large->store, INCARNATION, false), STATUS_OK);
+    assert_int_equal(store_adopt(large->store, INCARNATION), STATUS_OK);
     for (uint32_t first = 0; first < large->pages; first += 1000) {
         for (uint32_t page = first; page < first + 1000 && page < large->pages; page++) {
             bench_write_page(large, page, 1);
@@ -517,7 +517,7 @@ static void test_smallest_disk_takes_the_whole_world_again_and_again(void **stat
     (void)state;
     uint32_t pages = 16 * 256;
     struct bench *tight = bench_create(3, pages, disk_bytes_min((uint64_t)pages * PAGE));
-    assert_int_equal(store_adopt(tight->store, INCARNATION, false), STATUS_OK);
+    assert_int_equal(store_adopt(tight->store, INCARNATION), STATUS_OK);
     run_full_rewrites(tight, 4);
     bench_destroy(tight);
 }
@@ -527,7 +527,7 @@ static void test_smallest_disk_of_the_usual_world_takes_it_again(void **state)
     (void)state;
     uint32_t pages = 64 * 256;
     struct bench *tight = bench_create(3, pages, disk_bytes_min((uint64_t)pages * PAGE));
-    assert_int_equal(store_adopt(tight->store, INCARNATION, false), STATUS_OK);
+    assert_int_equal(store_adopt(tight->store, INCARNATION), STATUS_OK);
     run_full_rewrites(tight, 2);
     bench_destroy(tight);
 }
@@ -537,7 +537,7 @@ static void test_pin_keeps_slots_until_no_space_and_unpin_frees_them(void **stat
     (void)state;
     uint32_t pages = 26 * 256;
     struct bench *tight = bench_create(3, pages, disk_bytes_min((uint64_t)pages * PAGE));
-    assert_int_equal(store_adopt(tight->store, INCARNATION, false), STATUS_OK);
+    assert_int_equal(store_adopt(tight->store, INCARNATION), STATUS_OK);
     run_full_rewrites(tight, 1);
     store_pin(tight->store);
     run_full_rewrites(tight, 0);
@@ -567,7 +567,7 @@ static void test_adopt_failing_disk_is_io_error(void **state)
 {
     (void)state;
     bench->fake.disk.write_errors = true;
-    assert_int_equal(store_adopt(bench->store, INCARNATION + 5, false), STATUS_IO_ERROR);
+    assert_int_equal(store_adopt(bench->store, INCARNATION + 5), STATUS_IO_ERROR);
 }
 
 static void test_store_no_memory(void **state)

@@ -343,7 +343,7 @@ static void make_log_and_vote(struct bench *bench, struct log **log, struct vote
 static struct bench *begin(uint64_t seed)
 {
     struct bench *bench = bench_create(seed, WORLD_PAGES, DISK);
-    assert_int_equal(store_adopt(bench->store, INCARNATION, false), STATUS_OK);
+    assert_int_equal(store_adopt(bench->store, INCARNATION), STATUS_OK);
     return bench;
 }
 
