@@ -13,8 +13,9 @@
 
 static const char usage[] =
     "usage:\n"
-    "  eidolon create DIR [--nodes N] [--memory MIB] [--world-memory MIB] [--disk MIB]\n"
-    "                                      a new cluster; N is 1, 3 or 5; defaults 3, 256, 64, 512\n"
+    "  eidolon create DIR [--nodes N] [--memory MIB] [--world-memory MIB] [--disk MIB] [--heartbeat MS]\n"
+    "                     [--election-timeout MS]\n"
+    "                                      a new cluster; N is 1, 3 or 5; defaults 3, 256, 64, 512, 50, 200\n"
     "  eidolon start DIR [--timeout S]     boot all nodes; returns when the world answers\n"
     "  eidolon status DIR [-o table|json]\n"
     "  eidolon attach DIR [--session NAME] terminal to a session; Ctrl-] detaches\n"
@@ -25,6 +26,7 @@ static const char usage[] =
     "  eidolon world reset DIR             a fresh world in place of a stopped one\n"
     "  eidolon node stop|start|kill DIR NODE\n"
     "  eidolon node lose-disk DIR NODE     make the disk of a node that is down blank\n"
+    "  eidolon node manage DIR NODE LINE   a line to the node's management port, and its answer\n"
     "  eidolon fault cut DIR A B [--one-way]\n"
     "  eidolon fault isolate DIR NODE\n"
     "  eidolon fault heal DIR\n"

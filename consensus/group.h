@@ -139,8 +139,8 @@ bool group_transferring(const struct group *group);
 /* -- checkpoint and catch-up -- */
 /* A checkpoint up to `index` is durable: take the library's snapshot and cut the log behind it, keeping what a transfer under way (hold) needs. */
 void group_checkpoint_done(struct group *group, uint64_t index, uint64_t term);
-/* A checkpoint up to `index` travels (pinned): keep what who takes it will need, the entry itself, for its term, and all that follow, within the bound of the
- * log region. 0: release. */
+/* A checkpoint up to `index` travels (pinned): keep what who takes it will need, the entry itself, for its term, and all that follow, as far as the log
+ * still has them and within the bound of its region. 0: release. */
 void group_hold_log(struct group *group, uint64_t index);
 /* Index, term and configuration as of the last applied entry, for a checkpoint now. */
 void group_applied(const struct group *group, uint64_t *index, uint64_t *term, uint64_t *configuration_index, struct disk_member *members, uint32_t *count);

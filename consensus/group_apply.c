@@ -273,6 +273,12 @@ enum status group_install(struct group *group, const struct group_snapshot *snap
     } else {
         log_restart(group->log, index, snapshot->last_term);
     }
+    char reason[200];
+    enum status status = group_check_changes(group, reason);
+    if (status != STATUS_OK) {
+        log_is_bad(group, reason, status); /* before anything is called applied that the image does not have yet */
+        return status;
+    }
     if (vote_term(group->vote) < snapshot->last_term) {
         vote_set(group->vote, snapshot->last_term, 0);
     }
@@ -285,12 +291,6 @@ enum status group_install(struct group *group, const struct group_snapshot *snap
     group->member_count = snapshot->member_count;
     memcpy(group->members, snapshot->members, sizeof group->members);
     group->apply_busy = group->apply_again = false;
-    char reason[200];
-    enum status status = group_check_changes(group, reason);
-    if (status != STATUS_OK) {
-        log_is_bad(group, reason, status);
-        return status;
-    }
     group_open_library(group);
     return STATUS_OK;
 }

@@ -132,6 +132,8 @@ static inline bool group_running(const struct group *group)
 void group_say(const struct group *group, enum log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* -- group.c -- */
+/* Changes of members in the log must be readable and decode: group_open_library gives them to the library. CORRUPT, IO_ERROR: `reason` says which. */
+MUST_CHECK enum status group_check_changes(struct group *group, char reason[200]);
 /* Close the library; nothing is sent or received until group_start. */
 void group_stop(struct group *group);
 /* This incarnation has ended: stop, and tell the node with the next tick. */
@@ -142,8 +144,6 @@ void group_address_of(uint64_t raft_id, char address[GROUP_ADDRESS_BYTES]);
 
 /* -- group_step.c -- */
 /* Start the library from group->start and the log behind it. */
-/* Changes of members in the log must be readable and decode: group_open_library gives them to the library. CORRUPT, IO_ERROR: `reason` says which. */
-MUST_CHECK enum status group_check_changes(struct group *group, char reason[200]);
 void group_open_library(struct group *group);
 /* Give one event to the library and do what it asks for. Returns the library's error. */
 int group_step(struct group *group, struct raft_event *event);

@@ -61,7 +61,7 @@ struct abi_info {
 
 enum abi_resume {
     ABI_RESUME_BIRTH = 0,
-    ABI_RESUME_TAKEOVER = 1,    /* another node ran it before, in this life of the cluster or (it leads first after all were off) in an earlier one */
+    ABI_RESUME_TAKEOVER = 1,    /* leadership changed hands: another node ran it before, or this one and others led in between */
     ABI_RESUME_POWER = 2,       /* the whole cluster was off, or this node alone ran it and restarted */
 };
 

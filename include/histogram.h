@@ -1,4 +1,5 @@
-/* Durations, counted in fixed buckets: two for each power of two of nanoseconds, so a percentile read from them is right within a fifth.
+/* Durations, counted in fixed buckets: two for each power of two of nanoseconds, so a percentile read from them may be too high or too low by a bucket's
+ * width: up to a half.
  *
  * Zero-initialised is empty. No allocation; adding costs a few instructions. Bucket 0 is everything below 128 ns; bucket b > 0 starts at
  * histogram_bucket_start(b); the last one is open. Counts stay at their maximum instead of wrapping. Used by replicate/ for the management

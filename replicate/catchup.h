@@ -8,7 +8,7 @@
  * voting). A newer manifest restarts the pull and keeps the pages that match. Bounded: CATCHUP_REQUESTS_MAX requests of CATCHUP_PAGES_MAX pages
  * outstanding; a pull that stands still is dropped after CATCHUP_IDLE_MS; serving takes at most CATCHUP_SERVE_PAGES pages a millisecond, and at
  * most a third of the time.
- * Called by replicate/node, from the event loop only. It calls the group, the store and peers, never the node except by `installed`. */
+ * Called by replicate/node, from the event loop only. It calls the group, the store and peers, the node only by `installed` and `want_checkpoint`. */
 #ifndef EIDOLON_REPLICATE_CATCHUP_H
 #define EIDOLON_REPLICATE_CATCHUP_H
 

@@ -280,7 +280,9 @@ static bool assemble_step(struct catchup *catchup)
             tell_gone(catchup, peer, transfer->id);
             end_transfer(catchup, peer);
             transfer->ended_ns = catchup_now_ns(catchup);
-            catchup->config.want_checkpoint(catchup->config.context);
+            if (status != STATUS_NOT_FOUND) { /* nobody honest asks for a page that is not there */
+                catchup->config.want_checkpoint(catchup->config.context);
+            }
             return true;
         }
         add_to_answer(catchup);

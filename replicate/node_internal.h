@@ -62,6 +62,7 @@ struct probe {
     enum probe_kind kind;
     uint32_t samples;                 /* wanted */
     uint64_t number;                  /* of the echo under way; 0: none */
+    uint64_t last_number;             /* never used again, so that a late answer is nobody's */
     unsigned peer;
     uint32_t sent;                    /* messages of the stream under way */
     uint32_t outstanding;             /* writes and flushes under way at the disk */

@@ -203,7 +203,7 @@ static void send_messages(struct node *node, unsigned peer)
     probe->peer = peer;
     probe->began_ns = probe->sent == 0 ? node_now_ns(node) : probe->began_ns;
     while (probe->sent < messages) {
-        uint64_t number = probe->sent + 1 == messages ? probe->times.count + 1 : 0;
+        uint64_t number = probe->sent + 1 == messages ? probe->last_number + 1 : 0;
         enum status status =
             peers_send(node->peers, peer, PEERS_LANE_RAFT, NODE_MESSAGE_PROBE, &number, sizeof number, stream ? &body : NULL, stream ? 1 : 0);
         if (status != STATUS_OK) {
@@ -211,6 +211,7 @@ static void send_messages(struct node *node, unsigned peer)
             return;
         }
         probe->number = number;
+        probe->last_number = number != 0 ? number : probe->last_number;
         probe->sent++;
     }
 }

@@ -15,7 +15,12 @@ from wire import Tap, capture_frames, ip_frame, segment_of, tcp_frame, udp_frame
 PEER_PORTS = [7401, 7402]
 SCANNED_PORTS = range(1, 10001)
 WORLD_ADDRESS = "10.77.0.100"
-REFUSAL = re.compile(r"refused|the link is ended|not accepted|no handshake")
+STRANGER = re.compile(r"net: .* is no peer: its connection to port \d+ was refused")
+UNEXPECTED = re.compile(r"links: .* connected, which is not a peer that should; refused")
+# What a node says of a peer that broke a rule; also one that only stops is told of, in other words.
+BROKEN_HANDSHAKE = re.compile(r"handshake: [^\n]* \([A-Z_]+\); the link is ended")
+BROKEN_MESSAGE = re.compile(r"message: [^\n]* \([A-Z_]+\); the link is ended")
+ADMITTED = re.compile(r"hello not accepted|does not accept this node")
 
 
 def node_address(node):
@@ -59,16 +64,19 @@ class Garbage(Scenario):
             if node["id"] in nodes:
                 self.assertEqual((node["pid"], node["boot"]), self.boots[node["id"]], f"node {node['id']} was started anew: {node}")
 
-    def wait_refusal(self, node, pattern=REFUSAL):
-        """Wait for a line about a refusal in the node's log since the test began."""
-        wait_until(lambda: pattern.search(self.cluster.log(node)[self.log_lengths[node]:]), f"node {node} logged no refusal")
+    def said(self, node, pattern):
+        """What the node has logged of the kind since the test began."""
+        return pattern.search(self.cluster.log(node)[self.log_lengths[node]:])
+
+    def wait_refusal(self, node, pattern):
+        wait_until(lambda: self.said(node, pattern), f"node {node} logged no {pattern.pattern}")
 
     def test_garbage_from_stranger_on_every_port_is_refused(self):
         """VERIFY: a machine that is no peer finds no open port at a node; broken frames of all kinds change nothing."""
         tap = self.tap()
         for node in self.cluster.nodes:
             self.assertEqual(tap.open_ports(node_address(node), [*PEER_PORTS, *range(1, 1024)]), [])
-            self.wait_refusal(node)
+            self.wait_refusal(node, STRANGER)
         targets = [(node_mac(node), node_address(node)) for node in self.cluster.nodes] + [(tap.resolve(WORLD_ADDRESS), WORLD_ADDRESS)]
         for _ in range(300):
             mac, address = self.random.choice(targets)
@@ -96,7 +104,8 @@ class Garbage(Scenario):
                     _, ended = tap.converse(node_address(node), port, self.random.randbytes(length))
                     self.assertTrue(ended, f"node {node} keeps a connection to port {port} that said {length} random bytes")
             if ports:
-                self.wait_refusal(node)
+                # The node of the lower number connects: a connection the other way is refused before a word is heard.
+                self.wait_refusal(node, UNEXPECTED if node < impersonated else BROKEN_HANDSHAKE)
         self.assertEqual(found[3], PEER_PORTS)
         self.assertLessEqual(set(found[1]), set(PEER_PORTS))
         tap.close()
@@ -132,11 +141,12 @@ class Garbage(Scenario):
             theirs = Tap(wait_until(lambda: other.command("port").strip(), "the other cluster has no port"))
             relay = Relay(theirs, ours, node_mac(replaced), {node_mac(node) for node in victims})
             self.addCleanup(relay.stop)
-            self.wait_refusal(1)
-            wait_until(lambda: REFUSAL.search(other.log(replaced)), "the foreign node refuses node 3")
+            self.wait_refusal(1, BROKEN_HANDSHAKE)
+            wait_until(lambda: BROKEN_HANDSHAKE.search(other.log(replaced)), "the foreign node refuses node 3")
             self.assertGreater(relay.carried, 0)
             self.assert_nothing_stopped(victims)
-            self.assertEqual(self.cluster.node(replaced)["state"], "down")
+            for node in victims:
+                self.assertIsNone(self.said(node, ADMITTED), f"node {node} came as far as a hello with a stranger")
         self.cluster.start_node(replaced)
         self.cluster.wait_ok()
 
@@ -162,7 +172,7 @@ class Garbage(Scenario):
             end = last.sequence + len(last.payload)
             for ahead in range(0, 8192, 64):
                 tap.send(tcp_frame(source, target, end + ahead, last.acknowledge, Tap.ACK | Tap.PSH, self.random.randbytes(64)))
-            return re.search(r"the link is ended", self.cluster.log(host)[self.log_lengths[host]:])
+            return self.said(host, BROKEN_MESSAGE)
 
         wait_until(slip_in, f"node {host} ended no link")
         self.cluster.command("capture", "--stop")
@@ -187,7 +197,8 @@ class Garbage(Scenario):
         _, ended = tap.converse(node_address(victim), PEER_PORTS[0], said[:20000])
         self.assertTrue(ended, "a replayed conversation is kept")
         tap.close()
-        self.wait_refusal(victim)
+        self.wait_refusal(victim, BROKEN_HANDSHAKE)
+        self.assertIsNone(self.said(victim, ADMITTED))
         self.assert_nothing_stopped(self.cluster.others(impersonated))
         self.cluster.start_node(impersonated)
         self.cluster.wait_ok()

@@ -1,5 +1,6 @@
 """A node finds a disk that is not what it left (VERIFY, NO-AMNESIA)."""
 
+import filecmp
 import os
 import shutil
 
@@ -14,9 +15,9 @@ class StrangeDisk(Scenario):
     def standby(self):
         return self.cluster.others(self.cluster.wait_host())[0]
 
-    def stays_out_with(self, node, change_disk, word):
+    def stays_out_with(self, node, change_disk, word, unchanged=None):
         """`node` starts with another disk: it says so in words and takes no part, and the world goes on. With its own disk back it is a
-        voter again."""
+        voter again. `unchanged`: a file that its disk is equal to all the while."""
         cluster, own = self.cluster, self.disk(node) + ".own"
         cluster.kill(node)
         os.rename(self.disk(node), own)
@@ -26,6 +27,8 @@ class StrangeDisk(Scenario):
             wait_until(lambda: word in result.stderr or word in cluster.node(node)["reason"], f"somebody says `{word}` of the disk: {result}")
             self.assertEqual(cluster.try_command("status").returncode, DEGRADED)
             self.assertEqual(cluster.evaluate("1 + 1"), 2)
+            if unchanged is not None:
+                self.assertTrue(filecmp.cmp(self.disk(node), unchanged, shallow=False), "the disk was written to")
         finally:
             if node in cluster.pids():
                 cluster.kill(node)
@@ -77,7 +80,7 @@ class StrangeDisk(Scenario):
         node = self.standby()
         with WatchedCluster() as other:
             foreign = os.path.join(other.directory, f"node{node}", "disk.img")
-            self.stays_out_with(node, lambda path: shutil.copy(foreign, path), "another cluster")
+            self.stays_out_with(node, lambda path: shutil.copy(foreign, path), "another cluster", unchanged=foreign)
 
     def test_disk_truncated_is_refused(self):
         """VERIFY: a disk that is too small to work with."""

@@ -48,10 +48,12 @@ class Takeover(Scenario):
     def test_takeover_moved_to_each_node_under_load_no_client_notices(self):
         """GATE, NO-TEAR: planned moves while one client reads and another echoes."""
         counter = self.counter_client()
-        echo = EchoClient(self.cluster.address(programs.ECHO_PORT), 2 * MIB)
+        echo = EchoClient(self.cluster.address(programs.ECHO_PORT), 4 * MIB)
         self.addCleanup(echo.close)
         first = self.cluster.wait_host()
-        for node in [*self.cluster.others(first), first]:
+        for number, node in enumerate([*self.cluster.others(first), first]):
+            echo.wait_returned(number * MIB + MIB // 4)
+            self.assertFalse(echo.finished, "the echo ended before the move")
             self.cluster.command("move", node)
             counter.wait(lambda: counter.node == node, f"a line of node {node}")
             self.assertEqual(self.cluster.wait_host(), node)

@@ -53,7 +53,8 @@ table() {
 17|minor|17_*|replication.c|hunk if (!progressMaybeUpdate(r, i, last_index))
 18|availability|18_*|replication.c|hunk if (!TrailHasEntry(&r->trail, 1))
 19|availability|19_*|recv_request_vote.c|hunk r->now - r->election_timer_start
-20|availability|20_*|progress.c|hunk It may have installed another snapshot
+20|availability|20_server_that_*|progress.c|hunk It may have installed another snapshot
+20|availability|20_server_with_*|progress.c|line last_index != p->tried &&
 END
 }
 
@@ -62,6 +63,8 @@ auxiliary() {
     cat <<'END'
 convert.c|#include "message.h"
 recv_request_vote.c|int match = 0;
+progress.c|p->tried = 0;
+progress.h|raft_index tried;
 END
 }
 

@@ -286,6 +286,32 @@ static void test_raft_patch_20_server_that_installed_an_older_snapshot_goes_on_f
     lab_close(&server);
 }
 
+/* 20: a rejection does not say the term of the last entry: one that has another entry at that index was probed anew after each snapshot that it was offered. */
+static void test_raft_patch_20_server_with_another_entry_there_is_probed_once(void **state)
+{
+    (void)state;
+    struct lab server;
+    const struct lab_entry log[] = {lab_change(1, "VVV"), lab_command(1), lab_command(1), lab_command(1), lab_command(1)};
+    lab_open(&server, 1, 1, 5, log);
+    lab_win_election(&server, 3);
+    lab_persist_all(&server);
+    lab_hear_result(&server, 3, 0, 6);
+    lab_take_snapshot(&server, 5, 3); /* the entries from 3 on stay */
+    lab_hear_result(&server, 2, 5, 0);
+    assert_non_null(lab_sent(&server, RAFT_INSTALL_SNAPSHOT, 2));
+    lab_hear_result(&server, 2, 5, 4);
+    const struct raft_message *sent = lab_sent(&server, RAFT_APPEND_ENTRIES, 2);
+    assert_non_null(sent);
+    assert_int_equal(sent->append_entries.prev_log_index, 4);
+    for (raft_index rejected = 4; lab_sent(&server, RAFT_INSTALL_SNAPSHOT, 2) == NULL; rejected--) {
+        assert_true(rejected > 1);
+        lab_hear_result(&server, 2, rejected, rejected - 1);
+    }
+    lab_hear_result(&server, 2, 5, 4);
+    assert_null(lab_sent(&server, RAFT_APPEND_ENTRIES, 2));
+    lab_close(&server);
+}
+
 /* One argument selects tests by a pattern of their names. */
 int main(int count, char **arguments)
 {
@@ -302,6 +328,7 @@ int main(int count, char **arguments)
         lab_test(test_raft_patch_18_empty_server_gets_a_snapshot_of_the_first_entry),
         lab_test(test_raft_patch_19_leader_that_was_silent_for_an_election_timeout_is_none),
         lab_test(test_raft_patch_20_server_that_installed_an_older_snapshot_goes_on_from_the_log),
+        lab_test(test_raft_patch_20_server_with_another_entry_there_is_probed_once),
     };
     cmocka_set_test_filter(count > 1 ? arguments[1] : NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);
