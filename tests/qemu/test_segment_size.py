@@ -12,6 +12,7 @@ from wire import Tap, segment_of, tcp_frame
 WORLD_ADDRESS = "10.77.0.100"
 SEGMENT_OF_ONE_BYTE = struct.pack("!BBH", 2, 4, 1)
 LINES_HELD_BACK = 20
+WINDOW_OF_SOME_LINES = 400
 
 
 class Stranger:
@@ -66,11 +67,9 @@ class SegmentSize(Scenario):
         self.assertEqual([node["boot"] for node in self.cluster.status()["nodes"]], self.boots)
 
     def test_segment_size_in_a_later_segment_is_ignored(self):
-        stranger = Stranger(self.tap, window=4096)
-        self.assertIsNotNone(wait_until(stranger.answer, "the world's first line"))
-        stranger.say(window=0)
+        stranger = Stranger(self.tap, WINDOW_OF_SOME_LINES)
         self.wait_for_lines_held_back()
-        stranger.say(window=0, options=SEGMENT_OF_ONE_BYTE)
+        stranger.say(WINDOW_OF_SOME_LINES, options=SEGMENT_OF_ONE_BYTE)
         self.assert_nothing_stopped()
 
     def test_segment_size_first_window_of_two_bytes_after_none_is_survived(self):
