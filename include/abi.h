@@ -36,7 +36,8 @@
 #define ABI_FRAME_SLOTS_LOW 64u                            /* of free transmit slots: ABI_CALL_WAIT */
 #define ABI_FRAME_SLOT_BYTES 2048u                         /* u32 length, then the frame */
 #define ABI_FRAME_BYTES_MAX 1514u                          /* Ethernet without checksum */
-#define ABI_CONSOLE_BYTES 16384u                           /* a power of two */
+#define ABI_CONSOLE_BYTES 16384u                           /* a power of two. Lines for the host's log, which takes 24 KiB at once and 1 KiB a second and
+                                                            * counts what is over it (kernel/console.h) */
 
 /* The kernel's page of facts. The kernel writes it through dirty marking, only at a resume, an undo, or with a freeze. */
 struct abi_info {

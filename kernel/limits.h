@@ -31,11 +31,20 @@ enum {
     WORLD_TRAPS_PER_TURN_MAX = 64,
     /* Console text of the world is logged by lines; a longer one is logged in pieces. */
     CONSOLE_LINE_BYTES_MAX = 200,
+    /* What the world may log at once: a traceback of some 300 lines. The serial line takes 2 us a byte under emulation, so 50 ms of the loop, less than a
+     * heartbeat's interval. It comes back at 1 KiB a second: 0.2 % of the loop, 90 MB of log a day. A line costs its text and what stands
+     * before it. A world that wrote too much is heard again when a quarter is back: two lines about it in 6 s. */
+    CONSOLE_BURST_BYTES = 24 * 1024,
+    CONSOLE_BYTES_PER_S = 1024,
+    CONSOLE_RESUME_BYTES = CONSOLE_BURST_BYTES / 4,
+    CONSOLE_LINE_COST_BYTES = 32,
     /* Management commands executed in one round, so that input at full speed cannot hold the loop. */
     MANAGEMENT_LINES_PER_ROUND_MAX = 2,
     /* Hardware entropy is slow under emulation; a ChaCha20 key could serve far more. */
     RANDOM_RESEED_BYTES = 1024 * 1024,
     RANDOM_DRAW_BYTES_MAX = 256,
 };
+
+static_assert(CONSOLE_RESUME_BYTES >= CONSOLE_LINE_COST_BYTES + CONSOLE_LINE_BYTES_MAX, "whoever is heard again can say a line");
 
 #endif
