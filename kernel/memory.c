@@ -203,22 +203,35 @@ enum status memory_module(const void **bytes, size_t *count)
     return STATUS_OK;
 }
 
+static uint64_t aligned_start(const struct region *region, size_t alignment)
+{
+    return (region->start + alignment - 1) & ~(alignment - 1);
+}
+
+static bool region_holds(const struct region *region, size_t bytes, size_t alignment)
+{
+    uint64_t start = aligned_start(region, alignment);
+    return start < region->end && region->end - start >= bytes && start + bytes <= mapped_end;
+}
+
+/* Out of the smallest region that has it, so that the largest stays whole for the world's frames. */
 void *memory_reserve_raw(size_t bytes, size_t alignment)
 {
     CHECK((alignment & (alignment - 1)) == 0);
     CHECK(alignment <= LARGE_PAGE_BYTES);
+    struct region *best = NULL;
     for (unsigned i = 0; i < free_count; i++) {
-        uint64_t start = (free_regions[i].start + alignment - 1) & ~(alignment - 1);
-        if (start >= free_regions[i].end || free_regions[i].end - start < bytes) {
-            continue;
+        struct region *region = &free_regions[i];
+        if (region_holds(region, bytes, alignment) && (best == NULL || region->end - region->start < best->end - best->start)) {
+            best = region;
         }
-        if (start + bytes > mapped_end) {
-            continue;
-        }
-        free_regions[i].start = start + bytes;
-        return direct(start);
     }
-    return NULL;
+    if (best == NULL) {
+        return NULL;
+    }
+    uint64_t start = aligned_start(best, alignment);
+    best->start = start + bytes;
+    return direct(start);
 }
 
 void *memory_reserve(size_t bytes, size_t alignment)
@@ -234,6 +247,16 @@ size_t memory_left(void)
         left += free_regions[i].end - free_regions[i].start;
     }
     return left;
+}
+
+size_t memory_largest(void)
+{
+    uint64_t largest = 0;
+    for (unsigned i = 0; i < free_count; i++) {
+        uint64_t bytes = free_regions[i].end - free_regions[i].start;
+        largest = bytes > largest ? bytes : largest;
+    }
+    return largest;
 }
 
 uint64_t memory_physical(const void *address)

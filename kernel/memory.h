@@ -25,6 +25,8 @@ void *memory_reserve_raw(size_t bytes, size_t alignment);
 
 /* Bytes that memory_reserve could still give in all. */
 size_t memory_left(void);
+/* The same, in one piece. */
+size_t memory_largest(void);
 
 /* The physical address of something in the direct map or in the kernel image; contiguous as far as the object is. */
 uint64_t memory_physical(const void *address);

@@ -51,3 +51,10 @@ class Smallest(unittest.TestCase):
             answer = create(world, memory)
             self.assertEqual(answer.returncode, outcome, f"{memory} MiB: {answer.stderr}")
         self.assertEqual(create(1900, 3000).returncode, OK)
+
+    def test_smallest_upper_part_of_memory_that_create_takes_holds_the_largest_world(self):
+        for memory in (2815, 4096):
+            with WatchedCluster(1, world_memory=2048, memory=memory, disk=16384) as cluster:
+                cluster.start()
+                cluster.wait_ok()
+                self.assertEqual(cluster.evaluate("6 * 7"), 42)
