@@ -18,6 +18,7 @@ enum {
     SERIAL_LOG_SPINS = 20000,
 
     PCI_DEVICES_MAX = 32,
+    PCI_CAPABILITIES_MAX = (256 - 64) / 4, /* what a configuration space holds; a broken list may run in a circle */
 
     /* Block device: requests under way. machine.h promises at least 64. */
     BLOCK_REQUESTS_MAX = 128,
@@ -36,6 +37,8 @@ enum {
     NET_POLL_FRAMES_MAX = 64,
 
     VIRTQUEUE_ENTRIES_MAX = 256,
+    /* A device changes its registers by events outside (a disk is resized): not so often as it is read, by far. */
+    VIRTIO_CONFIG_READS_MAX = 1000,
 
     /* Links. */
     LINK_PORT_BASE = 7401,             /* + lane */

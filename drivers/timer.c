@@ -18,7 +18,9 @@ enum {
     PIT_PERIOD = 65536,
     PIT_WINDOW = 24000, /* ticks: 20 ms */
     PIT_SAMPLES = 32,
+    PIT_READS_MAX = 20000, /* each is some 200 accesses of ports and of the controller, 10 us at the least: ten windows */
     MEASURE_AGREEMENT = 1000,
+    MEASURES_MAX = 500,    /* 10 s */
 
     CMOS_INDEX = 0x70,
     CMOS_DATA = 0x71,
@@ -99,7 +101,11 @@ static void measure_once(void)
     struct instant start = instant_read();
     uint32_t passed;
     struct instant end;
+    unsigned reads = 0;
     do {
+        if (++reads > PIT_READS_MAX) {
+            platform_boot_failed("boot: the interval timer (PIT) does not count, and the clock is measured against it; give the node one (QEMU: -M without pit=off)");
+        }
         end = instant_read();
         passed = (start.pit - end.pit) & (PIT_PERIOD - 1);
     } while (passed < PIT_WINDOW);
@@ -110,7 +116,7 @@ static void measure_once(void)
     counter_hz = multiply_divide(counter_ticks, PIT_HZ, passed);
     uint64_t interrupt_hz = multiply_divide(interrupt_ticks, PIT_HZ, passed);
     if (counter_hz < 1000000 || interrupt_hz < 1000) {
-        platform_boot_failed("the processor's counter or its timer does not run");
+        platform_boot_failed("boot: the processor's counter or its timer does not run; give the node a processor with both (QEMU: -cpu max)");
     }
     counter_scale = multiply_divide(second_ns, 1ull << SCALE_SHIFT, counter_hz);
     interrupt_scale = multiply_divide(interrupt_hz, 1ull << SCALE_SHIFT, second_ns);
@@ -125,7 +131,11 @@ static void measure_clocks(void)
     port_out8(PIT_DATA, 0);
     port_out8(PIT_DATA, 0);
     uint64_t last_hz;
+    unsigned measures = 0;
     do {
+        if (++measures > MEASURES_MAX) {
+            platform_boot_failed("boot: the processor's counter has another rate each time that it is measured; give the host less to do");
+        }
         last_hz = counter_hz;
         measure_once();
     } while ((last_hz > counter_hz ? last_hz - counter_hz : counter_hz - last_hz) > counter_hz / MEASURE_AGREEMENT);
