@@ -9,6 +9,9 @@
 enum {
     /* RAM ranges: QEMU reports about ten entries, of which at most three are RAM; each cut may add one. */
     MEMORY_REGIONS_MAX = 32,
+    /* QEMU's q35 leaves less than so much in one piece; of more, the lower part is below its devices and the rest above 4 GiB. */
+    NODE_MEMORY_MIB_SPLIT = 2816,
+    NODE_MEMORY_MIB_LOWER = 2048,
     /* The C library's heap: what libraries ask for while they start, and raft's small messages. */
     LIBRARY_HEAP_BYTES = 16 * 1024 * 1024,
     /* A log line as handed over by the seam (include/machine.h says 400), and the same with time and level before it. */
@@ -21,6 +24,8 @@ enum {
     /* A node that dies within ten seconds of its boot, as the boot before did, waits two seconds before the next one. */
     EPITAPH_REPEATED_MS = 10000,
     EPITAPH_PAUSE_MS = 2000,
+    /* The same before there is a clock: ticks of a counter whose rate is 1 to 5 GHz. */
+    EPITAPH_PAUSE_TICKS = 2000000000,
     /* A reason why a world was stopped (replicate/node.h). */
     FAULT_REASON_BYTES_MAX = 200,
     /* Longest halt or stay in ring 3 without an interrupt: the loop looks round at least once a second, whatever it was told. */

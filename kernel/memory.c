@@ -1,9 +1,11 @@
 #include "kernel/memory.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "include/check.h"
+#include "kernel/epitaph.h"
 #include "kernel/layout.h"
 #include "kernel/limits.h"
 #include "kernel/paging.h"
@@ -116,10 +118,25 @@ static void regions_read(uint64_t start_info_physical)
     free_regions_cut(module.address & ~(PAGE_BYTES - 1), (module.address + module.bytes + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1));
 }
 
+void memory_too_small(void)
+{
+    uint64_t bytes = 0;
+    for (unsigned i = 0; i < ram_count; i++) {
+        bytes += ram[i].end - ram[i].start;
+    }
+    char sentence[EPITAPH_TEXT_BYTES_MAX];
+    snprintf(sentence, sizeof sentence,
+             "boot: this machine has too little memory (%lu MiB) for the kernel itself; give the node more: `eidolon create` says how much it needs with its world",
+             (unsigned long)(bytes >> 20));
+    epitaph_write_and_reset(sentence);
+}
+
 static uint64_t *table_new(void)
 {
     uint64_t *table = memory_reserve(PAGE_BYTES, PAGE_BYTES);
-    CHECK(table != NULL);
+    if (table == NULL) {
+        memory_too_small();
+    }
     return table;
 }
 
