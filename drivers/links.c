@@ -10,7 +10,8 @@
  *   DOWN        promote_candidate (a waiting connection)                           -> UP
  *
  * Invariants:
- * 1. lwIP's callbacks only note things: events are told by links_poll, outside of lwIP, so whoever is told may call anything here.
+ * 1. lwIP's callbacks tell nobody: events are told by links_poll, outside of lwIP, so whoever is told may call anything here. Callbacks note things, and
+ *    accept_connection acts on other connections of its link: it ends the one that waited before and has the peer asked whether it knows the others.
  * 2. `current.tcp` is not NULL in CONNECTING and in UP unless ended; no other place keeps the pointer.
  * 3. up_told: the node knows of the link; exactly one down event or links_reset ends that. */
 #include "drivers/links.h"
