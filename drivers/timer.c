@@ -246,8 +246,3 @@ void timer_arm(uint64_t deadline_ns)
     unsigned __int128 ticks = ((unsigned __int128)wait_ns * interrupt_scale >> SCALE_SHIFT) + 1;
     apic_timer_arm(ticks > timer_ticks_max ? timer_ticks_max : (uint32_t)ticks);
 }
-
-uint64_t timer_counter_hz(void)
-{
-    return counter_hz;
-}
