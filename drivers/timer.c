@@ -104,7 +104,8 @@ static void measure_once(void)
     unsigned reads = 0;
     do {
         if (++reads > PIT_READS_MAX) {
-            platform_boot_failed("boot: the interval timer (PIT) does not count, and the clock is measured against it; give the node one (QEMU: -M without pit=off)");
+            platform_boot_failed("boot: the interval timer (PIT) does not count, and the clock is measured against it; "
+                                 "give the node one (QEMU: -M without pit=off)");
         }
         end = instant_read();
         passed = (start.pit - end.pit) & (PIT_PERIOD - 1);

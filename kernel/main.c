@@ -84,10 +84,12 @@ static void reserve_world(uint64_t bytes)
     char sentence[EPITAPH_TEXT_BYTES_MAX];
     if (left_mib > wanted_mib) {
         snprintf(sentence, sizeof sentence,
-                 "boot: the world's memory: of %u MiB in one piece %u are missing; give the node less than %d MiB, which is one piece, or at least %u, or its world less",
+                 "boot: the world's memory: of %u MiB in one piece %u are missing; give the node less than %d MiB, which is one piece, or at least "
+                 "%u, or its world less",
                  wanted_mib, missing_mib, NODE_MEMORY_MIB_SPLIT, NODE_MEMORY_MIB_LOWER + wanted_mib);
     } else {
-        snprintf(sentence, sizeof sentence, "boot: the world's memory: of %u MiB in one piece %u are missing; give the node at least so much more, or its world less",
+        snprintf(sentence, sizeof sentence,
+                 "boot: the world's memory: of %u MiB in one piece %u are missing; give the node at least so much more, or its world less",
                  wanted_mib, missing_mib);
     }
     platform_boot_failed(sentence);
