@@ -20,6 +20,11 @@ enum {
     LAB_NODE_MEMORY_WORLD_SHARE = 16,
     LAB_NODE_MEMORY_DISK_SHARE = 4096,
     LAB_NODE_MEMORY_MIB_MAX = 16384,
+    /* QEMU's q35: a node of so much memory or more has only the lower part below the addresses of its devices, the rest above 4 GiB. A world's frames are one
+     * piece; of the lower part the kernel takes its image, its heap and page tables. */
+    LAB_NODE_MEMORY_MIB_SPLIT = 2816,
+    LAB_NODE_MEMORY_MIB_LOWER = 2048,
+    LAB_NODE_MEMORY_MIB_LOWER_TAKEN = 64,
     LAB_DISK_MIB_MAX = 65536,           /* slot numbers of the page store are 32 bits; this is far below */
 
     /* Names and lines. */
@@ -77,5 +82,9 @@ static_assert(LAB_READ_BYTES > 4 + LAB_STREAM_FRAME_BYTES_MAX, "a whole stream f
 static_assert(LAB_PORT_QUEUE_BYTES > LAB_READ_BYTES, "one turn of one port fits an empty queue");
 static_assert(LAB_CONTROL_ANSWER_BYTES_MAX > MANAGEMENT_ANSWER_BYTES_MAX, "a node's answer fits ours");
 static_assert(LAB_CONTROL_LINE_BYTES_MAX > 2 * LAB_RAW_BYTES_MAX + 64, "raw bytes in hex fit a request");
+
+static_assert(LAB_WORLD_MEMORY_MIB_MAX + LAB_WORLD_MEMORY_MIB_MAX / LAB_NODE_MEMORY_WORLD_SHARE + LAB_DISK_MIB_MAX / LAB_NODE_MEMORY_DISK_SHARE +
+                      LAB_NODE_MEMORY_MIB_BESIDE_WORLD < LAB_NODE_MEMORY_MIB_SPLIT,
+              "whoever needs one piece can always have a node that is not split");
 
 #endif

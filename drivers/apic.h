@@ -7,8 +7,7 @@
 #include <stdint.h>
 
 enum {
-    APIC_ISA_SERIAL_2 = 3,       /* interrupt lines of the legacy devices */
-    APIC_ISA_SERIAL_1 = 4,
+    APIC_ISA_SERIAL_2 = 3,       /* interrupt line of the second serial port */
     APIC_SPURIOUS_VECTOR = 255,  /* raised without being in service: not to be acknowledged */
 };
 

@@ -150,7 +150,7 @@ void entropy_start(void)
     platform_log(LOG_INFO, "entropy: processor %s, device %s", names[instruction], device_usable ? "virtio-rng" : "none");
     if (instruction == INSTRUCTION_NONE && !device_usable) {
         platform_boot_failed("no source of entropy: the processor has neither RDSEED nor RDRAND and there is no virtio-rng device; "
-                             "keys cannot be drawn");
+                             "give the node one of them (QEMU: -cpu max)");
     }
 }
 

@@ -18,6 +18,7 @@ enum {
     SERIAL_LOG_SPINS = 20000,
 
     PCI_DEVICES_MAX = 32,
+    PCI_CAPABILITIES_MAX = (256 - 64) / 4, /* what a configuration space holds; a broken list may run in a circle */
 
     /* Block device: requests under way. machine.h promises at least 64. */
     BLOCK_REQUESTS_MAX = 128,
@@ -36,6 +37,8 @@ enum {
     NET_POLL_FRAMES_MAX = 64,
 
     VIRTQUEUE_ENTRIES_MAX = 256,
+    /* A device changes its registers by events outside (a disk is resized): not so often as it is read, by far. */
+    VIRTIO_CONFIG_READS_MAX = 1000,
 
     /* Links. */
     LINK_PORT_BASE = 7401,             /* + lane */
@@ -47,10 +50,12 @@ enum {
     /* Received packets that were not told yet. The loop tells all of them after each poll, which takes NET_POLL_FRAMES_MAX frames. */
     LINK_PACKETS_MAX = 128,
     LINK_CANDIDATE_PACKETS_MAX = 16,   /* those of a connection that waits: a first message of the channel is one or two */
-    /* What lwIP is given in one piece. Each piece becomes one buffer, or two where a segment ends in it, and buffers come from two pools
-     * (lwip/lwippools.h): of a message the bulk in large pieces, the rest in small ones. So the number of buffers is bounded by the bytes. */
+    /* What lwIP is given in one piece. A piece that is no longer than a segment is at most two buffers: one that fills up the last segment, one that begins the
+     * next. So the number of buffers is bounded by the bytes: of a message the bulk in large pieces where segments are as long, the rest in small
+     * ones, which fit a segment of any wire. Buffers come from two pools (lwip/lwippools.h), and lwIP counts them against TCP_SND_QUEUELEN. */
     LINK_LARGE_PIECE_BYTES = 8192,
-    LINK_SMALL_PIECE_BYTES = 1460,
+    LINK_SMALL_PIECE_BYTES = NET_MTU_DEFAULT - 40,
+    LINK_BUFFERS_PER_PIECE = 2,
 
     /* Announcements of the world's address after a takeover: at 0, 50, 150 and 350 ms. Each one lost costs the next delay. */
     WORLD_ANNOUNCEMENTS = 4,

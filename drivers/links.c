@@ -10,7 +10,8 @@
  *   DOWN        promote_candidate (a waiting connection)                           -> UP
  *
  * Invariants:
- * 1. lwIP's callbacks only note things: events are told by links_poll, outside of lwIP, so whoever is told may call anything here.
+ * 1. lwIP's callbacks tell nobody: events are told by links_poll, outside of lwIP, so whoever is told may call anything here. Callbacks note things, and
+ *    accept_connection acts on other connections of its link: it ends the one that waited before and has the peer asked whether it knows the others.
  * 2. `current.tcp` is not NULL in CONNECTING and in UP unless ended; no other place keeps the pointer.
  * 3. up_told: the node knows of the link; exactly one down event or links_reset ends that. */
 #include "drivers/links.h"
@@ -375,15 +376,16 @@ size_t links_room(unsigned peer, unsigned lane)
         return 0;
     }
     const struct tcp_pcb *tcp = link->current->tcp;
-    /* Each write may begin a segment, so two of them are kept aside. */
-    size_t segments = tcp->snd_queuelen + 2u < TCP_SND_QUEUELEN ? TCP_SND_QUEUELEN - 2u - tcp->snd_queuelen : 0;
-    size_t by_segments = segments * LINK_SMALL_PIECE_BYTES;
+    /* lwIP counts buffers here. Two are kept aside: the last piece may be a short one. */
+    size_t buffers = tcp->snd_queuelen + 2u < TCP_SND_QUEUELEN ? TCP_SND_QUEUELEN - 2u - tcp->snd_queuelen : 0;
+    size_t by_segments = buffers / LINK_BUFFERS_PER_PIECE * LINK_SMALL_PIECE_BYTES;
     return by_segments < tcp_sndbuf(tcp) ? by_segments : tcp_sndbuf(tcp);
 }
 
-static size_t piece_bytes(size_t left)
+/* A large piece pays, and is no more buffers than links_room counted, where a segment holds it whole. */
+static size_t piece_bytes(const struct tcp_pcb *tcp, size_t left)
 {
-    if (left >= LINK_LARGE_PIECE_BYTES) {
+    if (left >= LINK_LARGE_PIECE_BYTES && tcp->mss >= LINK_LARGE_PIECE_BYTES) {
         return LINK_LARGE_PIECE_BYTES;
     }
     return left < LINK_SMALL_PIECE_BYTES ? left : LINK_SMALL_PIECE_BYTES;
@@ -402,7 +404,7 @@ enum status links_send(unsigned peer, unsigned lane, const void *data, size_t by
     const uint8_t *from = data;
     size_t sent = 0;
     while (sent < bytes) {
-        size_t piece = piece_bytes(bytes - sent);
+        size_t piece = piece_bytes(link->current->tcp, bytes - sent);
         if (tcp_write(link->current->tcp, from + sent, (u16_t)piece, TCP_WRITE_FLAG_COPY) != ERR_OK) {
             if (sent == 0) {
                 return STATUS_FULL;

@@ -22,7 +22,6 @@ enum {
     REGISTER_SUBORDINATE_BUS = 0x1a,
     REGISTER_CAPABILITIES = 0x34,
     CAPABILITIES_START = 0x40,
-    CAPABILITIES_MAX = (256 - CAPABILITIES_START) / 4,
 
     COMMAND_MEMORY = 1 << 1,
     COMMAND_MASTER = 1 << 2,
@@ -110,7 +109,7 @@ unsigned pci_next_capability(const struct pci_function *function, uint8_t id, un
     }
     unsigned offset = pci_read8(function, after == 0 ? REGISTER_CAPABILITIES : after + 1) & 0xfcu;
     /* The list may run in a circle if the device is broken. */
-    for (unsigned i = 0; i < CAPABILITIES_MAX && offset >= CAPABILITIES_START; i++) {
+    for (unsigned i = 0; i < PCI_CAPABILITIES_MAX && offset >= CAPABILITIES_START; i++) {
         if (pci_read8(function, offset) == id) {
             return offset;
         }

@@ -32,7 +32,8 @@ uint8_t pci_read8(const struct pci_function *function, unsigned offset);
 uint16_t pci_read16(const struct pci_function *function, unsigned offset);
 uint32_t pci_read32(const struct pci_function *function, unsigned offset);
 
-/* Offset of the next capability with `id` behind offset `after` (0: from the first); 0 if there is none. */
+/* Offset of the next capability with `id` behind offset `after` (0: from the first); 0 if there is none. A broken list may name the same one again and
+ * again: whoever walks it takes at most PCI_CAPABILITIES_MAX. */
 unsigned pci_next_capability(const struct pci_function *function, uint8_t id, unsigned after);
 
 /* Map memory window `window` (assigning it an address if it has none) so that function->windows[window] is usable.

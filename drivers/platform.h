@@ -13,7 +13,7 @@
 
 typedef void platform_interrupt_handler(void *context);
 
-/* Take a free interrupt vector (32..254) for `handler`, called with `context` and interrupts off. During boot only.
+/* Take a free interrupt vector (32..239) for `handler`, called with `context` and interrupts off. During boot only.
  * Returns the vector; the kernel stops the boot when none is left. */
 unsigned platform_vector_claim(platform_interrupt_handler *handler, void *context);
 
@@ -28,7 +28,7 @@ uint64_t platform_physical(const void *pointer);
 /* One line to the node's log, printf-like, cut at 400 bytes. */
 void platform_log(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The boot cannot go on: log the sentence and stop the machine. */
+/* The boot cannot go on: log the sentence, which says what is wrong and what to do, and restart the machine. */
 _Noreturn void platform_boot_failed(const char *sentence);
 
 #endif

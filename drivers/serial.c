@@ -18,6 +18,7 @@ enum {
     LINE_CONTROL = 3,
     MODEM_CONTROL = 4,
     LINE_STATUS = 5,
+    SCRATCH = 7,
 
     ENABLE_RECEIVED = 1 << 0,
     ENABLE_TRANSMIT_EMPTY = 1 << 1,
@@ -28,6 +29,7 @@ enum {
     EIGHT_BITS = 3,
     FIFO_ENABLE_AND_CLEAR = 7,
     MODEM_READY_WITH_INTERRUPT = 0x0b, /* DTR, RTS, and OUT2, which gates the interrupt line */
+    SCRATCH_TRIAL = 0x5a,
 };
 
 static const uint16_t port_bases[] = {[SERIAL_LOG] = 0x3f8, [SERIAL_MANAGEMENT] = COM2};
@@ -101,8 +103,21 @@ static void enable_interrupts(uint8_t wanted)
     }
 }
 
+/* Of a port that is not there every register reads as ones, also the one that does nothing but keep a value. */
+static bool port_present(uint16_t base)
+{
+    port_put(base, SCRATCH, SCRATCH_TRIAL);
+    bool kept = port_get(base, SCRATCH) == SCRATCH_TRIAL;
+    port_put(base, SCRATCH, (uint8_t)~SCRATCH_TRIAL);
+    return kept && port_get(base, SCRATCH) == (uint8_t)~SCRATCH_TRIAL;
+}
+
 void serial_management_start(void)
 {
+    if (!port_present(COM2)) {
+        platform_log(LOG_WARNING, "serial: no second serial port; the node has no management port and shows no status");
+        return;
+    }
     apic_route_legacy(APIC_ISA_SERIAL_2, platform_vector_claim(management_interrupt, NULL));
     enable_interrupts(ENABLE_RECEIVED);
     management_started = true;

@@ -21,7 +21,8 @@ void serial_init(void);
 /* Write `bytes` bytes to a port as they are, polled. Bytes that the port does not take in time are dropped. Callable from a trap. */
 void serial_write(enum serial_port port, const char *text, size_t bytes);
 
-/* Switch the management port's interrupt on. After apic_start. */
+/* Switch the management port and its interrupt on. After apic_start. A machine without a second port is told in the log: the management port stays
+ * silent then and takes no part in serial_poll. */
 void serial_management_start(void);
 
 /* Move bytes between device and buffers. The loop calls it after every wake and once more after the last send or receive

@@ -18,7 +18,9 @@ enum {
     PIT_PERIOD = 65536,
     PIT_WINDOW = 24000, /* ticks: 20 ms */
     PIT_SAMPLES = 32,
+    PIT_READS_MAX = 20000, /* each is some 200 accesses of ports and of the controller, 10 us at the least: ten windows */
     MEASURE_AGREEMENT = 1000,
+    MEASURES_MAX = 500,    /* 10 s */
 
     CMOS_INDEX = 0x70,
     CMOS_DATA = 0x71,
@@ -99,7 +101,12 @@ static void measure_once(void)
     struct instant start = instant_read();
     uint32_t passed;
     struct instant end;
+    unsigned reads = 0;
     do {
+        if (++reads > PIT_READS_MAX) {
+            platform_boot_failed("boot: the interval timer (PIT) does not count, and the clock is measured against it; "
+                                 "give the node one (QEMU: -M without pit=off)");
+        }
         end = instant_read();
         passed = (start.pit - end.pit) & (PIT_PERIOD - 1);
     } while (passed < PIT_WINDOW);
@@ -110,7 +117,7 @@ static void measure_once(void)
     counter_hz = multiply_divide(counter_ticks, PIT_HZ, passed);
     uint64_t interrupt_hz = multiply_divide(interrupt_ticks, PIT_HZ, passed);
     if (counter_hz < 1000000 || interrupt_hz < 1000) {
-        platform_boot_failed("the processor's counter or its timer does not run");
+        platform_boot_failed("boot: the processor's counter or its timer does not run; give the node a processor with both (QEMU: -cpu max)");
     }
     counter_scale = multiply_divide(second_ns, 1ull << SCALE_SHIFT, counter_hz);
     interrupt_scale = multiply_divide(interrupt_hz, 1ull << SCALE_SHIFT, second_ns);
@@ -125,7 +132,11 @@ static void measure_clocks(void)
     port_out8(PIT_DATA, 0);
     port_out8(PIT_DATA, 0);
     uint64_t last_hz;
+    unsigned measures = 0;
     do {
+        if (++measures > MEASURES_MAX) {
+            platform_boot_failed("boot: the processor's counter has another rate each time that it is measured; give the host less to do");
+        }
         last_hz = counter_hz;
         measure_once();
     } while ((last_hz > counter_hz ? last_hz - counter_hz : counter_hz - last_hz) > counter_hz / MEASURE_AGREEMENT);
@@ -235,9 +246,4 @@ void timer_arm(uint64_t deadline_ns)
     uint64_t wait_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
     unsigned __int128 ticks = ((unsigned __int128)wait_ns * interrupt_scale >> SCALE_SHIFT) + 1;
     apic_timer_arm(ticks > timer_ticks_max ? timer_ticks_max : (uint32_t)ticks);
-}
-
-uint64_t timer_counter_hz(void)
-{
-    return counter_hz;
 }

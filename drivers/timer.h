@@ -20,7 +20,4 @@ uint64_t timer_wall_clock_ns(void);
  * emulation. UINT64_MAX asks for nothing. */
 void timer_arm(uint64_t deadline_ns);
 
-/* Counter ticks in a second, for benchmarks. */
-uint64_t timer_counter_hz(void);
-
 #endif

@@ -112,7 +112,11 @@ static enum status map_registers(struct virtio_device *device)
 {
     struct pci_function *function = device->function;
     unsigned capability = 0;
-    while ((capability = pci_next_capability(function, CAPABILITY_VENDOR, capability)) != 0) {
+    for (unsigned i = 0; i < PCI_CAPABILITIES_MAX; i++) {
+        capability = pci_next_capability(function, CAPABILITY_VENDOR, capability);
+        if (capability == 0) {
+            break;
+        }
         uint64_t bytes;
         /* 4.1.4: of several capabilities of one kind the first that can be used counts; unknown kinds are skipped. */
         switch (pci_read8(function, capability + CAPABILITY_KIND)) {
@@ -221,14 +225,16 @@ uint32_t virtio_config_read32(const struct virtio_device *device, unsigned offse
 uint64_t virtio_config_read64(const struct virtio_device *device, unsigned offset)
 {
     /* 4.1.3.1: the two halves belong together only if the generation did not change between them. */
-    uint8_t generation;
-    uint64_t value;
-    do {
-        generation = read8(device->common, COMMON_GENERATION);
-        value = virtio_config_read32(device, offset);
+    for (unsigned reads = 0; reads < VIRTIO_CONFIG_READS_MAX; reads++) {
+        uint8_t generation = read8(device->common, COMMON_GENERATION);
+        uint64_t value = virtio_config_read32(device, offset);
         value |= (uint64_t)virtio_config_read32(device, offset + 4) << 32;
-    } while (read8(device->common, COMMON_GENERATION) != generation);
-    return value;
+        if (read8(device->common, COMMON_GENERATION) == generation) {
+            return value;
+        }
+    }
+    platform_log(LOG_ERROR, "virtio: the device changes its registers all the time; they are taken for zeros");
+    return 0;
 }
 
 static enum status route_interrupt(struct virtio_device *device, unsigned number, void (*handler)(void *context), void *context)

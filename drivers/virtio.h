@@ -82,7 +82,7 @@ enum status virtio_open(struct virtio_device *device, enum virtio_kind kind, uns
 /* Agree on features: all of `required`, and of `wanted` what it has. UNSUPPORTED: it lacks a required one. */
 enum status virtio_negotiate(struct virtio_device *device, uint64_t required, uint64_t wanted, uint64_t *agreed) MUST_CHECK;
 
-/* Read the device's own registers. `offset` + width beyond its window reads as 0. */
+/* Read the device's own registers. `offset` + width beyond its window reads as 0; so do 64 bits that never stay the same. */
 uint8_t virtio_config_read8(const struct virtio_device *device, unsigned offset);
 uint32_t virtio_config_read32(const struct virtio_device *device, unsigned offset);
 uint64_t virtio_config_read64(const struct virtio_device *device, unsigned offset);

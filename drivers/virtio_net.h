@@ -2,7 +2,7 @@
  *
  * No offloads, no mergeable buffers: a received frame is one buffer. The device may say that its wire takes larger packets than usual
  * (VIRTIO_NET_F_MTU). Without a control queue the device passes frames to every address, so that the world's frames arrive too. What finds no
- * room is dropped, as a wire may, and counted. */
+ * room is dropped, as a wire may. */
 #ifndef EIDOLON_DRIVERS_VIRTIO_NET_H
 #define EIDOLON_DRIVERS_VIRTIO_NET_H
 
@@ -11,12 +11,6 @@
 #include <stdint.h>
 
 #include "include/status.h"
-
-struct virtio_net_counts {
-    uint64_t received, transmitted;
-    uint64_t receive_malformed;        /* the device told a length that no frame has */
-    uint64_t transmit_dropped;         /* no room */
-};
 
 /* Find the device and start it. After pci_start; once.
  * NOT_FOUND: there is none.  UNSUPPORTED: not version 1, or no message interrupts.  INVALID: the device is broken. */
@@ -29,7 +23,7 @@ unsigned virtio_net_mtu(void);
  * Returns true if more are waiting. */
 bool virtio_net_poll(void (*received)(const uint8_t *frame, size_t bytes));
 
-/* A place for an outgoing frame of up to NET_FRAME_BYTES_MAX bytes: fill it, then virtio_net_commit. NULL: no room, counted. The place
+/* A place for an outgoing frame of up to NET_FRAME_BYTES_MAX bytes: fill it, then virtio_net_commit. NULL: no room. The place
  * is the caller's until commit; asking again without commit gives the same. */
 uint8_t *virtio_net_place(void);
 
@@ -38,8 +32,5 @@ void virtio_net_commit(size_t bytes);
 
 /* Let what was committed leave. Cheap if nothing was. */
 void virtio_net_flush(void);
-
-/* Borrowed; for status. */
-const struct virtio_net_counts *virtio_net_counts(void);
 
 #endif

@@ -3,8 +3,12 @@
  * Included by the kernel, by replicate/ and by the world itself. Nothing here knows the language that runs in the world.
  *
  * A call is the `syscall` instruction: number in rax; arguments in rdi, rsi, rdx, r10; the result returns in rax (negative:
- * -ABI_E*); rcx and r11 are destroyed, all else is kept. A call that waits is restarted: the kernel leaves rip at the instruction and
+ * -ABI_E*); rcx and r11 are destroyed. A call that waits is restarted: the kernel leaves rip at the instruction and
  * executes it again when the world wakes, also on another node. So every call must be harmless to repeat.
+ *
+ * Registers: the general ones, the flags of arithmetic and DF, the x87 and the SSE state are the world's and go on wherever it does, except as said of calls.
+ * Everything else is the same whenever the world is entered, which may be at any instruction: TF, NT, AC and ID are clear, ds, es, fs and gs are
+ * null with base 0, MXCSR.DAZ is off, and AVX is not there.
  *
  * Memory: the world owns [ABI_WORLD_BASE, ABI_WORLD_BASE + memory_bytes). The first pages hold the ABI page, the rings and the
  * console ring at fixed places; the ELF image follows at ABI_IMAGE_BASE; stack and heap are segments that the kernel lays out behind
@@ -36,7 +40,8 @@
 #define ABI_FRAME_SLOTS_LOW 64u                            /* of free transmit slots: ABI_CALL_WAIT */
 #define ABI_FRAME_SLOT_BYTES 2048u                         /* u32 length, then the frame */
 #define ABI_FRAME_BYTES_MAX 1514u                          /* Ethernet without checksum */
-#define ABI_CONSOLE_BYTES 16384u                           /* a power of two */
+#define ABI_CONSOLE_BYTES 16384u                           /* a power of two. Lines for the host's log, which takes 24 KiB at once and 1 KiB a second and
+                                                            * counts what is over it (kernel/console.h) */
 
 /* The kernel's page of facts. The kernel writes it through dirty marking, only at a resume, an undo, or with a freeze. */
 struct abi_info {

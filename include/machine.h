@@ -93,7 +93,8 @@ struct machine {
 
     /* A frame has passed the gate: put it on the wire. The machine may drop it if its own queue is full, as a wire may. */
     void (*world_frame_send)(void *context, const void *frame, size_t bytes);
-    /* Console bytes of the world have passed the gate. */
+    /* Console bytes of the world have passed the gate. The machine takes all of them and may leave out lines that are more than its log takes, if it says
+     * how many. */
     void (*world_console_write)(void *context, const char *text, size_t bytes);
     /* This node starts or stops answering for the world's address. On `true`: announce it (gratuitous ARP, repeated). */
     void (*world_address_hold)(void *context, bool hold);

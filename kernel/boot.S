@@ -2,6 +2,7 @@
  *
  * The tables made here map the first GiB three times: at 0, at DIRECT_MAP_BASE and at KERNEL_VIRTUAL_BASE, all of it writable
  * and executable. They live until memory_init has made the real ones. */
+#include "kernel/fpu_image.h"
 #include "kernel/layout.h"
 
 #define PHYSICAL(symbol) ((symbol) - KERNEL_VIRTUAL_BASE)
@@ -97,7 +98,7 @@ boot_high:
 1:  xorb %r8b, %r8b
     movq %r8, __stack_chk_guard(%rip)
 
-    movl $0x1f80, -4(%rsp)
+    movl $MXCSR_DEFAULT, -4(%rsp)
     ldmxcsr -4(%rsp)
     fninit
     xorl %ebp, %ebp

@@ -11,6 +11,7 @@
 #include "kernel/layout.h"
 #include "kernel/limits.h"
 #include "kernel/log.h"
+#include "kernel/processor.h"
 #include "kernel/trap.h"
 
 #define EPITAPH_MAGIC 0x4850415449504545ull
@@ -49,15 +50,27 @@ const char *epitaph_last_words(void)
     return last_words;
 }
 
+/* Before there is a clock: what ends a boot there ends the next one too. */
+static void pause_without_clock(void)
+{
+    uint64_t start = read_tsc();
+    while (read_tsc() - start < EPITAPH_PAUSE_TICKS) {
+    }
+}
+
 /* A node that dies again and again must not use up its host. */
 static void pause_if_repeated(void)
 {
     uint64_t now_ns = timer_now_ns();
+    if (now_ns == 0) {
+        pause_without_clock();
+        return;
+    }
     if (last_words[0] == '\0' || now_ns > EPITAPH_REPEATED_MS * 1000000ull) {
         return;
     }
     uint64_t until_ns = now_ns + EPITAPH_PAUSE_MS * 1000000ull;
-    while (now_ns != 0 && timer_now_ns() < until_ns) {
+    while (timer_now_ns() < until_ns) {
         timer_arm(until_ns);
         processor_idle();
     }

@@ -18,7 +18,9 @@ static size_t heap_used;
 void libc_init(void)
 {
     heap = memory_reserve(LIBRARY_HEAP_BYTES, 4096);
-    CHECK(heap != NULL);
+    if (heap == NULL) {
+        memory_too_small();
+    }
 }
 
 void *sbrk(ptrdiff_t increment);

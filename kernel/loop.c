@@ -132,10 +132,13 @@ void loop_run(struct node *node)
 {
     log_defer();
     for (;;) {
+        uint64_t interrupts = trap_interrupt_count();
         bool more = deliver(node);
         node_tick(node);
         net_flush();
         log_flush();
+        /* A read or a probe has waited, and with its own interrupt another device's may have been taken. */
+        more |= trap_interrupt_count() != interrupts;
 
         uint64_t now_ns = timer_now_ns();
         uint64_t deadline_ns = earliest(node_deadline_ns(node), net_next_deadline_ns());

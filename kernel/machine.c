@@ -4,8 +4,8 @@
 #include "drivers/timer.h"
 #include "drivers/virtio_blk.h"
 #include "drivers/world_port.h"
+#include "kernel/console.h"
 #include "kernel/epitaph.h"
-#include "kernel/limits.h"
 #include "kernel/log.h"
 #include "kernel/memory.h"
 #include "kernel/probe.h"
@@ -98,22 +98,10 @@ static void world_address_hold(void *context, bool hold)
     world_port_hold(hold);
 }
 
-/* The world's console goes to the log, a line at a time. */
 static void world_console_write(void *context, const char *text, size_t bytes)
 {
-    static char line[CONSOLE_LINE_BYTES_MAX + 1];
-    static size_t length;
     (void)context;
-    for (size_t i = 0; i < bytes; i++) {
-        if (text[i] != '\n') {
-            line[length++] = text[i] != '\0' ? text[i] : '.';
-        }
-        if (text[i] == '\n' || length == CONSOLE_LINE_BYTES_MAX) {
-            line[length] = '\0';
-            log_format(LOG_INFO, "world: %s", line);
-            length = 0;
-        }
-    }
+    console_write(timer_now_ns(), text, bytes);
 }
 
 static void *reserve(void *context, size_t bytes, size_t alignment)

@@ -1,9 +1,11 @@
 #include "kernel/memory.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "include/check.h"
+#include "kernel/epitaph.h"
 #include "kernel/layout.h"
 #include "kernel/limits.h"
 #include "kernel/paging.h"
@@ -116,10 +118,25 @@ static void regions_read(uint64_t start_info_physical)
     free_regions_cut(module.address & ~(PAGE_BYTES - 1), (module.address + module.bytes + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1));
 }
 
+void memory_too_small(void)
+{
+    uint64_t bytes = 0;
+    for (unsigned i = 0; i < ram_count; i++) {
+        bytes += ram[i].end - ram[i].start;
+    }
+    char sentence[EPITAPH_TEXT_BYTES_MAX];
+    snprintf(sentence, sizeof sentence,
+             "boot: this machine has too little memory (%lu MiB) for the kernel itself; give the node more: `eidolon create` says how much it needs with its world",
+             (unsigned long)(bytes >> 20));
+    epitaph_write_and_reset(sentence);
+}
+
 static uint64_t *table_new(void)
 {
     uint64_t *table = memory_reserve(PAGE_BYTES, PAGE_BYTES);
-    CHECK(table != NULL);
+    if (table == NULL) {
+        memory_too_small();
+    }
     return table;
 }
 
@@ -203,22 +220,35 @@ enum status memory_module(const void **bytes, size_t *count)
     return STATUS_OK;
 }
 
+static uint64_t aligned_start(const struct region *region, size_t alignment)
+{
+    return (region->start + alignment - 1) & ~(alignment - 1);
+}
+
+static bool region_holds(const struct region *region, size_t bytes, size_t alignment)
+{
+    uint64_t start = aligned_start(region, alignment);
+    return start < region->end && region->end - start >= bytes && start + bytes <= mapped_end;
+}
+
+/* Out of the smallest region that has it, so that the largest stays whole for the world's frames. */
 void *memory_reserve_raw(size_t bytes, size_t alignment)
 {
     CHECK((alignment & (alignment - 1)) == 0);
     CHECK(alignment <= LARGE_PAGE_BYTES);
+    struct region *best = NULL;
     for (unsigned i = 0; i < free_count; i++) {
-        uint64_t start = (free_regions[i].start + alignment - 1) & ~(alignment - 1);
-        if (start >= free_regions[i].end || free_regions[i].end - start < bytes) {
-            continue;
+        struct region *region = &free_regions[i];
+        if (region_holds(region, bytes, alignment) && (best == NULL || region->end - region->start < best->end - best->start)) {
+            best = region;
         }
-        if (start + bytes > mapped_end) {
-            continue;
-        }
-        free_regions[i].start = start + bytes;
-        return direct(start);
     }
-    return NULL;
+    if (best == NULL) {
+        return NULL;
+    }
+    uint64_t start = aligned_start(best, alignment);
+    best->start = start + bytes;
+    return direct(start);
 }
 
 void *memory_reserve(size_t bytes, size_t alignment)
@@ -234,6 +264,16 @@ size_t memory_left(void)
         left += free_regions[i].end - free_regions[i].start;
     }
     return left;
+}
+
+size_t memory_largest(void)
+{
+    uint64_t largest = 0;
+    for (unsigned i = 0; i < free_count; i++) {
+        uint64_t bytes = free_regions[i].end - free_regions[i].start;
+        largest = bytes > largest ? bytes : largest;
+    }
+    return largest;
 }
 
 uint64_t memory_physical(const void *address)

@@ -25,9 +25,14 @@ void *memory_reserve_raw(size_t bytes, size_t alignment);
 
 /* Bytes that memory_reserve could still give in all. */
 size_t memory_left(void);
+/* The same, in one piece. */
+size_t memory_largest(void);
 
 /* The physical address of something in the direct map or in the kernel image; contiguous as far as the object is. */
 uint64_t memory_physical(const void *address);
+
+/* There is not even enough for the kernel: say so, with what to do, and restart. */
+_Noreturn void memory_too_small(void);
 
 /* The registers of a device, uncached. Mapping the same range again is harmless. */
 void *memory_map_device(uint64_t physical, size_t bytes);

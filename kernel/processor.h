@@ -12,10 +12,6 @@ enum {
     CR4_SMAP = 1 << 21,
 };
 
-enum {
-    MSR_APIC_BASE = 0x1b,
-    MSR_TSC_DEADLINE = 0x6e0,
-};
 #define MSR_STAR 0xc0000081u
 #define MSR_LSTAR 0xc0000082u
 #define MSR_SFMASK 0xc0000084u
@@ -39,13 +35,6 @@ static inline struct cpuid_result cpuid(uint32_t leaf, uint32_t subleaf)
                      : "=a"(result.eax), "=b"(result.ebx), "=c"(result.ecx), "=d"(result.edx)
                      : "a"(leaf), "c"(subleaf));
     return result;
-}
-
-static inline uint64_t read_msr(uint32_t number)
-{
-    uint32_t low, high;
-    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(number));
-    return ((uint64_t)high << 32) | low;
 }
 
 static inline void write_msr(uint32_t number, uint64_t value)
@@ -106,18 +95,6 @@ static inline uint8_t port_in8(uint16_t port)
 static inline void port_out8(uint16_t port, uint8_t value)
 {
     __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port) : "memory");
-}
-
-static inline uint16_t port_in16(uint16_t port)
-{
-    uint16_t value;
-    __asm__ volatile("inw %1, %0" : "=a"(value) : "Nd"(port) : "memory");
-    return value;
-}
-
-static inline void port_out16(uint16_t port, uint16_t value)
-{
-    __asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port) : "memory");
 }
 
 static inline uint32_t port_in32(uint16_t port)

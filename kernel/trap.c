@@ -63,6 +63,7 @@ static struct {
     void *context;
 } handlers[TRAP_VECTORS];
 static unsigned vectors_claimed;
+static uint64_t interrupt_count;
 
 static void gdt_load(void)
 {
@@ -165,6 +166,12 @@ void trap_interrupt(unsigned vector)
         log_format(LOG_WARNING, "interrupt %u has no handler; it is acknowledged and ignored", vector);
     }
     apic_end_of_interrupt();
+    interrupt_count++;
+}
+
+uint64_t trap_interrupt_count(void)
+{
+    return interrupt_count;
 }
 
 /* A trap taken in ring 0: an interrupt during processor_idle, or a defect. */

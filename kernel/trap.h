@@ -17,7 +17,7 @@ enum trap_vector {
     TRAP_VECTOR_FIRST = 32,           /* below are the processor's exceptions */
     TRAP_VECTOR_LAST = 239,
     TRAP_VECTOR_SPURIOUS = 240,       /* from here on, as drivers/apic.c lays them out; never acknowledged */
-    TRAP_VECTOR_SYSCALL = 254,        /* no gate: the number that the `syscall` entry gives itself */
+    TRAP_VECTOR_SYSCALL = 254,        /* the number that the `syscall` entry gives itself; ring 3 cannot call its gate */
     TRAP_VECTORS = 256,
 };
 
@@ -43,5 +43,9 @@ _Noreturn void processor_reset(void);
 
 /* Call the handler of `vector` (TRAP_VECTOR_FIRST or above). For the trap entries. */
 void trap_interrupt(unsigned vector);
+
+/* Interrupts handled so far. Whoever has looked at all devices may halt only while it does not change: an interrupt that was taken
+ * since, in a wait inside of other work, wakes nobody again. */
+uint64_t trap_interrupt_count(void);
 
 #endif

@@ -1,4 +1,5 @@
 /* The way into ring 3 and back. One world runs at a time on one processor, so the way back is kept in plain variables. */
+#include "kernel/fpu_image.h"
 #include "kernel/layout.h"
 
 #define REGISTERS_RAX 0
@@ -24,13 +25,6 @@
 #define TASK_STATE_RSP0 4
 #define RFLAGS_QUIET 2
 
-/* An fxsave image: x87 control, status and abridged tags; then mxcsr; then the SSE registers from 160 on. */
-#define FPU_CONTROL REGISTERS_FPU
-#define FPU_STATUS (REGISTERS_FPU + 2)
-#define FPU_TAGS (REGISTERS_FPU + 4)
-#define FPU_MXCSR (REGISTERS_FPU + 24)
-#define FPU_SSE (REGISTERS_FPU + 160)
-
 /* What fnstenv leaves. */
 #define ENVIRONMENT_BYTES 32
 #define ENVIRONMENT_CONTROL 0
@@ -41,15 +35,15 @@
     /* Both keep the fxsave format. The x87 registers are nearly always empty, and fxsave and fxrstor are slow under emulation (1.2 us
      * together), so they are used only when there is something in them. rdi: the block. */
     .macro load_fpu
-    cmpw $0, FPU_STATUS(%rdi)
+    cmpw $0, REGISTERS_FPU + FPU_STATUS(%rdi)
     jne 1f
-    cmpb $0, FPU_TAGS(%rdi)
+    cmpb $0, REGISTERS_FPU + FPU_TAGS(%rdi)
     jne 1f
     fninit
-    fldcw FPU_CONTROL(%rdi)
-    ldmxcsr FPU_MXCSR(%rdi)
+    fldcw REGISTERS_FPU + FPU_CONTROL(%rdi)
+    ldmxcsr REGISTERS_FPU + FPU_MXCSR(%rdi)
     .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
-    movaps FPU_SSE + 16 * \n(%rdi), %xmm\n
+    movaps REGISTERS_FPU + FPU_SSE + 16 * \n(%rdi), %xmm\n
     .endr
     jmp 2f
 1:  fxrstor64 REGISTERS_FPU(%rdi)
@@ -64,12 +58,12 @@
     cmpw $0, ENVIRONMENT_STATUS(%rsp)
     jne 1f
     movw ENVIRONMENT_CONTROL(%rsp), %ax
-    movw %ax, FPU_CONTROL(%rdi)
-    movw $0, FPU_STATUS(%rdi)
-    movb $0, FPU_TAGS(%rdi)
-    stmxcsr FPU_MXCSR(%rdi)
+    movw %ax, REGISTERS_FPU + FPU_CONTROL(%rdi)
+    movw $0, REGISTERS_FPU + FPU_STATUS(%rdi)
+    movb $0, REGISTERS_FPU + FPU_TAGS(%rdi)
+    stmxcsr REGISTERS_FPU + FPU_MXCSR(%rdi)
     .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
-    movaps %xmm\n, FPU_SSE + 16 * \n(%rdi)
+    movaps %xmm\n, REGISTERS_FPU + FPU_SSE + 16 * \n(%rdi)
     .endr
     jmp 2f
 1:  fldenv (%rsp)
@@ -147,7 +141,7 @@ user_trapped:
     .section .rodata
     .balign 4
 kernel_mxcsr:
-    .long 0x1f80
+    .long MXCSR_DEFAULT
 
     .bss
     .balign 8

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "include/check.h"
+#include "kernel/fpu_image.h"
 #include "kernel/limits.h"
 #include "kernel/processor.h"
 #include "kernel/trap.h"
@@ -18,10 +19,6 @@ static_assert(sizeof(struct user_registers) == WORLD_REGISTERS_BYTES, "the block
 #define USER_ADDRESS_END (1ull << 47)
 
 enum {
-    FPU_CONTROL = 0,             /* offsets into an fxsave image */
-    FPU_MXCSR = 24,
-    FPU_CONTROL_DEFAULT = 0x37f, /* what fninit leaves */
-    MXCSR_DEFAULT = 0x1f80,
     MXCSR_LOADABLE = 0xffbf,     /* every bit that a processor without DAZ has; others make fxrstor fault */
 };
 

@@ -47,6 +47,11 @@ def eidolon(*arguments, stdin=None, timeout_s=180, environment=None, folder=None
                           errors="replace", timeout=timeout_s, env=full, cwd=folder)
 
 
+def altered_hardware(*alterations):
+    """The environment of a cluster whose nodes have other hardware: altered_qemu says how. Each alteration is (pattern, replacement)."""
+    return {"EIDOLON_QEMU": os.path.join(ROOT, "tests", "qemu", "altered_qemu"), "EIDOLON_ALTERATIONS": json.dumps(alterations)}
+
+
 class Connection:
     """A TCP connection as a user's client has it. Everything received is kept in `received`, in order."""
 

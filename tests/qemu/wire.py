@@ -19,10 +19,11 @@ def checksum(data):
     return ~total & 0xFFFF
 
 
-def tcp_frame(source, destination, sequence, acknowledge, flags, payload=b""):
-    """`source` and `destination`: (mac, ip, port)."""
+def tcp_frame(source, destination, sequence, acknowledge, flags, payload=b"", window=65535, options=b""):
+    """`source` and `destination`: (mac, ip, port). `options`: whole words."""
     source_ip, destination_ip = socket.inet_aton(source[1]), socket.inet_aton(destination[1])
-    header = struct.pack("!HHIIBBHHH", source[2], destination[2], sequence & 0xFFFFFFFF, acknowledge & 0xFFFFFFFF, 5 << 4, flags, 65535, 0, 0)
+    header = struct.pack("!HHIIBBHHH", source[2], destination[2], sequence & 0xFFFFFFFF, acknowledge & 0xFFFFFFFF,
+                         (5 + len(options) // 4) << 4, flags, window, 0, 0) + options
     pseudo = source_ip + destination_ip + struct.pack("!BBH", 0, 6, len(header) + len(payload))
     header = header[:16] + struct.pack("!H", checksum(pseudo + header + payload)) + header[18:]
     return ip_frame(source, destination, 6, header + payload)
