@@ -37,13 +37,13 @@ static bool all_call_it_voter(struct sim *sim, const struct sim_node *node)
     return true;
 }
 
-/* Have the undamaged accepted a hello of this life? One that is under way yet may tell of the moment when the tail was missing. */
+/* Have the others accepted a hello of this life, the damaged that are on among them? One that is under way yet may tell of the moment when the tail was missing. */
 static bool all_greeted(struct sim *sim, const struct sim_node *node)
 {
     uint64_t life = vote_lives(node->node->group->vote)[0];
     for (unsigned i = 1; i <= sim->node_count; i++) {
         const struct sim_node *other = &sim->nodes[i];
-        if (other != node && !other->damaged && (!sim_serving(other) || other->node->group->peers[node->number].life != life)) {
+        if (other != node && (!other->damaged || sim_alive(other)) && (!sim_serving(other) || other->node->group->peers[node->number].life != life)) {
             return false;
         }
     }
