@@ -39,18 +39,6 @@ void *repl_make_globals(void)
 
 /* --- Running -------------------------------------------------------------------------------------------- */
 
-static void print_exception(void *exception)
-{
-    nlr_buf_t nlr;
-    if (nlr_push(&nlr) == 0) {
-        mp_obj_print_exception(&mp_plat_print, MP_OBJ_FROM_PTR(exception));
-        nlr_pop();
-    } else {
-        static const char text[] = "(the exception could not be shown)\n";
-        mp_hal_stdout_tx_strn_cooked(text, sizeof text - 1);
-    }
-}
-
 static mp_obj_t compile(const char *source, size_t bytes, mp_parse_input_kind_t kind, bool show)
 {
     mp_lexer_t *lexer = mp_lexer_new_from_str_len(MP_QSTR__lt_stdin_gt_, source, bytes, 0);
@@ -72,7 +60,7 @@ static enum run_outcome report(void *exception)
     const mp_obj_type_t *type = ((mp_obj_base_t *)exception)->type;
     if (mp_obj_is_subclass_fast(MP_OBJ_FROM_PTR(type), MP_OBJ_FROM_PTR(&mp_type_SystemExit)))
         return exit_outcome(exception);
-    print_exception(exception);
+    mp_obj_print_protected(&mp_plat_print, MP_OBJ_FROM_PTR(exception), PRINT_EXC);
     return RUN_RAISED;
 }
 

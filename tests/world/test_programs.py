@@ -155,6 +155,23 @@ asyncio.run(main())
         client.send("import _thread\nt = _thread.start_new_thread(lambda: 1//0, ())\n")
         client.expect("Unhandled exception in thread.*ZeroDivisionError")
 
+    UNSHOWABLE = "class O:\n    def __repr__(self): return self.nme\n    def run(self, *args): raise ValueError(self)\n\n"
+
+    def test_thread_exception_that_cannot_be_shown_ends_that_thread_only(self):
+        client = self.world.session("unshowable")
+        client.send(self.UNSHOWABLE + "import _thread\nt = _thread.start_new_thread(lambda: O().run(), ())\n")
+        client.expect("Unhandled exception in thread.*could not be shown")
+        client.send("t = _thread.start_new_thread(O().run, ())\n")
+        client.expect("Unhandled exception in thread.*could not be shown")
+        self.assertEqual(self.world.exec("'alive'"), ("'alive'\n", False))
+
+    def test_scheduled_exception_that_cannot_be_shown_leaves_the_scheduler_working(self):
+        client = self.world.session("scheduled")
+        client.send(self.UNSHOWABLE + "import micropython\nmicropython.schedule(O().run, 0)\n")
+        client.expect("could not be shown.*>>> $")
+        client.send("micropython.schedule(print, 'called')\n")
+        client.expect("called\n")
+
     def test_endless_recursion_is_an_exception(self):
         output, raised = self.world.exec("def f(): f()\nf()")
         self.assertTrue(raised)
