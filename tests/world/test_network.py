@@ -165,6 +165,31 @@ _thread.start_new_thread(lambda: asyncio.run(main()), ())
         self.assertTrue(raised)
         self.assertIn("EAGAIN", output)
 
+    def test_close_of_a_listener_ends_the_connections_that_wait_for_it(self):
+        source = """
+import socket, gc
+s = socket.socket()
+s.bind(('', 8001))
+s.listen(%d)
+clients = []
+for i in range(%d):
+    c = socket.socket()
+    c.connect(('127.0.0.1', 8001))
+    clients.append(c)
+s.close()
+s = None
+gc.collect()
+fill = [b'A' * 500 for i in range(1000)]
+for c in clients:
+    c.settimeout(5)
+    try:
+        print(c.recv(1))
+    except OSError as e:
+        print(e)
+"""
+        for backlog, clients in ((0, 1), (1, 1), (5, 3), (256, 2)):
+            self.assertEqual(self.run_source(source % (backlog, clients)), "[Errno 104] ECONNRESET\n" * clients, f"backlog {backlog}")
+
     def test_udp_datagrams_arrive(self):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
             server.bind(("127.0.0.1", 0))
