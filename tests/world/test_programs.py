@@ -235,6 +235,13 @@ print('over')
         self.assertFalse(raised, output)
         self.assertIn("over", output)
 
+    def test_sleep_of_a_negative_or_no_number_raises(self):
+        for seconds in ("-0.001", "-1", "float('nan')"):
+            output, raised = self.world.exec(f"import time\ntime.sleep({seconds})")
+            self.assertTrue(raised)
+            self.assertIn("ValueError: sleep length must be non-negative", output)
+        self.assertEqual(self.world.exec("import time\ntime.sleep(0); time.sleep_ms(-1); time.sleep_us(-1); print('over')"), ("over\n", False))
+
     def test_deep_structures_stop_nothing(self):
         for source in ("x = []\nfor i in range(100000): x = [x]\nrepr(x)", "eval('[' * 3000 + ']' * 3000)", "eval('-' * 5000 + '1')",
                        "eval('(' * 5000 + '1' + ')' * 5000)", "eval('lambda: ' * 1000 + '1')", "eval('1' + '+(1' * 3000 + ')' * 3000)",
