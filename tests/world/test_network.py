@@ -190,6 +190,13 @@ for c in clients:
         for backlog, clients in ((0, 1), (1, 1), (5, 3), (256, 2)):
             self.assertEqual(self.run_source(source % (backlog, clients)), "[Errno 104] ECONNRESET\n" * clients, f"backlog {backlog}")
 
+    def test_threads_in_accept_of_one_listener_take_a_connection_each(self):
+        self.run_source("import socket, _thread\ns = socket.socket(); s.bind(('', 8001)); s.listen(5)\ndef serve():\n    c, a = s.accept()\n"
+                        "    c.sendall(c.recv(10))\n\nfor i in range(3): _thread.start_new_thread(serve, ())\n")
+        for i in range(3):
+            client = self.world.connect(8001, b"%d." % i)
+            client.expect(r"%d\." % i)
+
     def test_udp_datagrams_arrive(self):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
             server.bind(("127.0.0.1", 0))
