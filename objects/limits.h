@@ -19,6 +19,7 @@
 #define VIEWER_GREETING_BYTES_MAX 96  /* of a first line */
 #define VIEWER_GREETING_MS 300        /* without a first line for so long, the viewer gets session `main` */
 #define VIEWER_LAG_MS 200             /* how long, in all until it has caught up, a viewer may hold up a thread that prints */
+#define VIEWER_LAG_STEP_MS 20         /* counted in such steps, those left out in which the gate was shut: longer than a commit takes */
 #define VIEWER_SKIPS_MAX 8            /* own lines not shown again to the viewer that typed them */
 #define EXEC_SOURCE_BYTES_MAX (256u * 1024u)
 #define EXEC_OUTPUT_BYTES 4096u       /* gathered before a piece of output is framed */

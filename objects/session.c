@@ -14,6 +14,7 @@
 #include "objects/waiting.h"
 
 #define WRITE_PIECE_BYTES 1024u
+#define NS_PER_MS 1000000ull
 
 struct session {
     bool used;
@@ -182,6 +183,20 @@ uint64_t session_stream_replay(const struct session *session, unsigned lines)
     return start == 0 || seen == 0 ? start : line_start;
 }
 
+/* Wait until there is room, at most so long. What was waited counts against the viewers that lag still, unless it was not theirs: the gate
+ * was shut (frames waited for it and none left), or the world was resumed meanwhile and its clock went on without it. */
+static void wait_for_room(struct session *session, size_t bytes, uint64_t most_ns)
+{
+    uint64_t resumed = abi_info()->resumed, end_ns = abi_clock() + most_ns;
+    uint32_t released = abi_info()->transmit_released;
+    do {
+        (void)thread_park(&session->stream, end_ns);
+    } while (viewers_would_lose(session, bytes) && abi_clock() < end_ns);
+    bool shut = abi_frames_wait_for_gate() && abi_info()->transmit_released == released;
+    if (!shut && abi_info()->resumed == resumed)
+        viewers_lag_used(session, bytes, most_ns);
+}
+
 /* Hold the printing thread up, within each viewer's allowance, while viewers would lose output; those that lag on are dropped. */
 static void make_room(struct session *session, size_t bytes)
 {
@@ -194,9 +209,7 @@ static void make_room(struct session *session, size_t bytes)
             viewers_lag_used(session, bytes, left_ns);
             return;
         }
-        uint64_t before_ns = abi_clock();
-        (void)thread_park(&session->stream, before_ns + left_ns);
-        viewers_lag_used(session, bytes, abi_clock() - before_ns);
+        wait_for_room(session, bytes, left_ns < VIEWER_LAG_STEP_MS * NS_PER_MS ? left_ns : VIEWER_LAG_STEP_MS * NS_PER_MS);
     }
 }
 

@@ -6,7 +6,7 @@
  * ends it by SystemExit at the prompt.
  *
  * Bounds: SESSIONS_MAX sessions. A viewer may hold up a printing thread for VIEWER_LAG_MS in all until it has caught up; then it
- * is disconnected. */
+ * is disconnected. Time in which nothing left the world, as its gate was shut, is not counted, and a resume begins the count anew. */
 #ifndef OBJECTS_SESSION_H
 #define OBJECTS_SESSION_H
 

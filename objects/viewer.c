@@ -327,8 +327,21 @@ static void poll_viewer(struct viewer *viewer, uint64_t now_ns)
         close_connection(viewer);
 }
 
+/* While the world stood still nobody could take its output: each viewer has its whole allowance again. */
+static void notice_resume(void)
+{
+    static uint64_t resumed_seen;
+    uint64_t resumed = abi_info()->resumed;
+    if (resumed == resumed_seen)
+        return;
+    resumed_seen = resumed;
+    for (unsigned i = 0; i < VIEWERS_MAX; i++)
+        viewers[i].lag_left_ns = VIEWER_LAG_MS * NS_PER_MS;
+}
+
 uint64_t viewers_poll(uint64_t now_ns)
 {
+    notice_resume();
     uint64_t due_ns = ABI_NEVER;
     bool work = viewers_work_waits || viewers_starved;
     if (work)

@@ -1,6 +1,7 @@
 """The network inside the world: users' servers and clients, takeover, idleness, bounds, hostile use."""
 import os
 import random
+import signal
 import socket
 import threading
 import time
@@ -257,6 +258,43 @@ for c in clients:
             while len(client.received) < 1 + len(data) and client.receive():
                 pass
             self.assertTrue(client.received[1:] == data)
+
+    def assert_printing_survives(self, trouble):
+        """The client of a session that prints without an end reads all the time, while `trouble` happens to the world."""
+        client = self.world.session("printer")
+        client.send("i = 0\nwhile True: print('line', i); i += 1\n\n")
+        client.expect("line 10000\n")
+        over = threading.Event()
+        worker = threading.Thread(target=lambda: (trouble(), over.set()))
+        worker.start()
+        while not over.is_set():
+            client.receive(0.05)
+        worker.join()
+        self.assertFalse(client.ended)
+        client.taken = len(client.received)
+        client.expect("line [0-9]+\n")
+        client.send(b"\x03")
+        client.expect("KeyboardInterrupt:? *\n>>> $")
+
+    def test_viewer_of_a_printing_program_survives_a_takeover(self):
+        def takeover():
+            self.world.command("hold")
+            time.sleep(0.05)  # the program's output has nowhere to go any more
+            self.world.process.send_signal(signal.SIGSTOP)
+            time.sleep(0.5)
+            self.world.process.stdin.write("drop\nrelease\nresume\n")
+            self.world.process.stdin.flush()
+            self.world.process.send_signal(signal.SIGCONT)
+            for _ in range(3):
+                self.assertEqual(self.world.process.stdout.readline(), "ok\n")
+        self.assert_printing_survives(takeover)
+
+    def test_viewer_of_a_printing_program_survives_a_shut_gate(self):
+        def stall():
+            self.world.command("hold")
+            time.sleep(0.6)
+            self.world.command("release")
+        self.assert_printing_survives(stall)
 
     # --- idleness
 
