@@ -149,6 +149,7 @@ static void serve_statement(struct session *session)
     struct thread *thread = thread_current();
     nlr_buf_t nlr;
     thread->at_prompt = true;
+    thread->prompt_bytes = 0;
     session_set_busy(session, false);
     if (nlr_push(&nlr) == 0) {
         vstr_t line;

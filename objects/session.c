@@ -58,6 +58,7 @@ static void session_main(void *argument)
     struct session *session = argument;
     mp_state_thread_t state = {0};
     mp_thread_init_state(&state, THREAD_SESSION_STACK_BYTES - ABI_PAGE_BYTES, NULL, NULL);
+    thread_current()->at_prompt = true;
     session->globals = repl_make_globals();
     mp_globals_set(session->globals);
     mp_locals_set(session->globals);

@@ -102,6 +102,7 @@ struct thread *thread_create(enum thread_kind kind, void (*entry)(void *), void 
     thread->exec = NULL;
     thread->in_editor = false;
     thread->at_prompt = false;
+    thread->prompt_bytes = 0;
     thread->language_state = NULL;
     thread->awaited = NULL;
     uint64_t *canary = (uint64_t *)(void *)thread->stack;

@@ -35,6 +35,7 @@ struct thread {
     struct viewer *exec;         /* the request whose output it writes, else NULL: the session's */
     bool in_editor;              /* the session's line editor is loaded while it runs */
     bool at_prompt;              /* reads or compiles a line: may use a little of the heap's reserve */
+    size_t prompt_bytes;         /* allocated so, for the present line */
 };
 
 struct threads_hooks {

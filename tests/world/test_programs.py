@@ -338,6 +338,50 @@ print('over')
             hog.send("1 + 1\n")
             hog.expect("2\n>>> $")
 
+    FILL_ROOT = ("import _thread, time\nroot.log = []\nfull = 0\ndef fill():\n    global full\n    while True:\n        try:\n"
+                 "            while True: root.log.append('x' * 500)\n        except MemoryError:\n            full += 1; time.sleep(0.1)\n\n"
+                 "t = _thread.start_new_thread(fill, ())\nwhile full < 5: time.sleep(0.01)\n\nprint('full')\n")
+
+    def test_heap_filled_through_root_leaves_room_for_others(self):
+        other = self.world.session("other")
+        hog = self.world.session("hog")
+        hog.send(self.FILL_ROOT)
+        hog.expect("full\n>>> $")
+        for _ in range(10):
+            for client in (other, self.world.session("new")):
+                client.send("print(sum([i for i in range(1000)]))\n")
+                client.expect("499500\n>>> $")
+            self.assertEqual(self.world.exec("x = list(range(100)); print(len(x))", "exec"), ("100\n", False))
+            hog.send("1 + 1\n")
+            hog.expect("2\n>>> $")
+        other.send("root.log = None\n")
+        other.expect(">>> $")
+        hog.send("y = bytearray(3000000); len(y)\n")
+        hog.expect("3000000\n>>> $")
+
+    def test_lines_that_fill_root_leave_room_for_lines_of_others(self):
+        rich = self.world.session("rich")
+        rich.send("mine = [bytearray(1000) for i in range(1000)]\n")
+        rich.expect(">>> $")
+        hog = self.world.session("hog")
+        hog.send(self.FILL_ROOT)
+        hog.expect("full\n>>> $")
+        typist = self.world.session("typist")
+        errors = lines = 0
+        while errors < 5:
+            lines += 1
+            typist.send(f"root.line{lines} = '{'y' * 6000}'\n")
+            errors += b"MemoryError" in typist.expect("(.*?)>>> $").group(0)
+            self.assertLess(lines, 2000)
+        for client in (rich, self.world.session("new")):
+            for _ in range(10):
+                client.send("1 + 1\n")
+                client.expect("2\n>>> $")
+        rich.send("root.log = None\n")
+        rich.expect(">>> $")
+        hog.send("'freed'\n")
+        hog.expect("'freed'\n>>> ")
+
     def test_growing_in_place_is_charged_too(self):
         hog = self.world.session("grow")
         hog.send("b = bytearray()\ntry:\n    while True: b.extend(bytes(100000))\nexcept MemoryError:\n    print('full')\n\n")
