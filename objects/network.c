@@ -35,6 +35,7 @@ static uint64_t tcp_last_ns;            /* up to when TCP's time has been counte
 static uint64_t arp_last_ns;            /* up to when ARP's time has been counted */
 static uint32_t arp_ticks_wanted;       /* ARP waits for an answer: so many ticks more */
 static bool transmit_blocked;           /* something was refused because the ring was full */
+static bool sent_since_poll;            /* and so no timer was planned for it yet */
 static uint64_t resumed_seen;
 
 /* --- What lwIP asks of the world ------------------------------------------------------------------------- */
@@ -94,6 +95,8 @@ static err_t frame_output(struct netif *netif, struct pbuf *packet)
     (void)netif;
     if (packet->tot_len < 14 || packet->tot_len > ABI_FRAME_BYTES_MAX)
         return ERR_BUF;
+    if (!sent_since_poll)
+        sent_since_poll = true;
     if (transmit_room() == 0) {
         transmit_blocked = true;
         return ERR_MEM;
@@ -434,8 +437,21 @@ uint64_t network_poll(uint64_t now_ns)
         run_tcp_ticks(now_ns);
     netif_poll_all();
     plan_tcp_ticks(now_ns);
+    if (sent_since_poll)
+        sent_since_poll = false;
     uint64_t due_ns = tcp_due_ns != 0 ? tcp_due_ns : ABI_NEVER;
     if (arp_ticks_wanted > 0 && arp_last_ns + ARP_TICK_NS < due_ns)
         due_ns = arp_last_ns + ARP_TICK_NS;
     return due_ns;
+}
+
+bool network_poll_is_due(void)
+{
+    if (sent_since_poll)
+        return true;
+    for (const struct netif *netif = netif_list; netif != NULL; netif = netif->next) {
+        if (netif->loop_first != NULL)
+            return true;
+    }
+    return false;
 }

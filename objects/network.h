@@ -7,6 +7,7 @@
 #ifndef OBJECTS_NETWORK_H
 #define OBJECTS_NETWORK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Bring lwIP and the interface up with the address of the ABI page. Once, at birth. */
@@ -15,6 +16,9 @@ void network_init(void);
 /* Take in frames, run due timers, nudge connections after a takeover. Returns when it needs to be called again (world clock,
  * ABI_NEVER: only when a frame arrives). */
 uint64_t network_poll(uint64_t now_ns);
+
+/* Programs have sent something since, so there are timers to plan or segments of the world's own to deliver. */
+bool network_poll_is_due(void);
 
 /* A connection for a program's socket, of a priority below that of the world's own port: when connections run out, programs' oldest idle
  * ones are closed first. NETWORK_CONNECTIONS_KEPT stay for the world's port. NULL: programs have as many as they may. */

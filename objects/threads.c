@@ -153,7 +153,7 @@ void thread_yield(void)
 
 bool thread_yield_is_due(void)
 {
-    if (queue_first != NULL || abi_frame_waits() || abi_info()->resumed != resumed_seen)
+    if (queue_first != NULL || abi_frame_waits() || abi_info()->resumed != resumed_seen || hooks->poll_is_due())
         return true;
     return threads_commit_epoch != 0 || (next_deadline_ns != ABI_NEVER && abi_clock() >= next_deadline_ns);
 }

@@ -339,6 +339,11 @@ static void notice_resume(void)
         viewers[i].lag_left_ns = VIEWER_LAG_MS * NS_PER_MS;
 }
 
+bool viewers_poll_is_due(void)
+{
+    return viewers_work_waits;
+}
+
 uint64_t viewers_poll(uint64_t now_ns)
 {
     notice_resume();

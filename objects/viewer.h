@@ -26,6 +26,9 @@ void viewers_init(void);
 /* Send what is due, close what is over. Returns when it needs to be called again. */
 uint64_t viewers_poll(uint64_t now_ns);
 
+/* Something to send or to close has come up since. */
+bool viewers_poll_is_due(void);
+
 /* A session's stream has grown. */
 void viewers_note_output(void);
 

@@ -210,6 +210,51 @@ for c in clients:
             server.sendto(b"pong", address)
             client.expect(r"\(b'pong', \('10.0.2.2', %d\)\)" % port)
 
+    # --- while a program computes
+
+    COMPUTE = "import time\ndef compute(ms):\n    end = time.ticks_add(time.ticks_ms(), ms)\n    while time.ticks_diff(end, time.ticks_ms()) > 0: pass\n\n"
+
+    def test_output_of_a_computing_program_appears_at_once(self):
+        client = self.world.session("computing")
+        client.send(self.COMPUTE + "compute(700); print('step'); compute(1000000)\n")
+        client.expect("step\n")
+        running = self.world.start_exec(self.COMPUTE + "compute(700); print('step'); compute(1000000)", "other")
+        client.send("\x03")
+        running.expect("step\n")
+
+    def test_computing_program_reaches_itself(self):
+        self.assertEqual(self.run_source(self.COMPUTE + """
+import socket
+s = socket.socket(); s.bind(('', 8002)); s.listen(1)
+c = socket.socket(); c.connect(('127.0.0.1', 8002))
+a = s.accept()[0]
+a.setblocking(False)
+compute(1000)
+c.send(b'x')
+end = time.ticks_add(time.ticks_ms(), 2000)
+while True:
+    try:
+        print(a.recv(1))
+        break
+    except OSError:
+        if time.ticks_diff(end, time.ticks_ms()) < 0:
+            print('nothing')
+            break
+"""), "b'x'\n")
+
+    def test_computing_program_sends_again_what_was_lost(self):
+        server = self.world.start_exec(self.COMPUTE + "import socket\ns = socket.socket(); s.bind(('', 8001)); s.listen(1); print('listens')\n"
+                                       "c = s.accept()[0]\nc.send(b'hello')\ncompute(1500); c.send(b'late'); compute(1000000)")
+        server.expect("listens")
+        client = self.world.connect(8001)
+        client.expect("hello")
+        time.sleep(1)
+        self.world.command("hold")
+        time.sleep(1)
+        self.world.command("drop")
+        self.world.command("release")
+        client.expect("late")
+
     # --- takeover
 
     def test_lost_output_is_sent_again_at_once_after_a_takeover(self):
