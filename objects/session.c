@@ -250,7 +250,7 @@ void session_set_busy(struct session *session, bool busy)
 {
     session->busy = busy;
     if (!busy)
-        viewers_note_output();
+        viewers_line_ended(session);
 }
 
 void session_interrupt_thread(struct thread *thread)

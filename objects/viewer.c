@@ -1,5 +1,5 @@
 /* A viewer's life: GREETING (no first line yet) -> PLAIN, TERMINAL or EXEC -> free. Callbacks of lwIP only record what happened;
- * connections are closed in viewers_poll, never inside a callback. */
+ * connections are closed in viewers_poll, never inside a callback of their own. */
 #include "objects/viewer.h"
 
 #include <stdio.h>
@@ -256,21 +256,35 @@ static void connection_lost(void *argument, err_t error)
     free_viewer(viewer);
 }
 
+/* A place for a new viewer. When all are taken, the oldest one whose peer has closed its side goes, whatever it waits for. */
+static struct viewer *find_place(void)
+{
+    struct viewer *oldest = NULL;
+    for (unsigned i = 0; i < VIEWERS_MAX; i++) {
+        struct viewer *viewer = &viewers[i];
+        if (viewer->kind == VIEWER_FREE)
+            return viewer;
+        if (viewer->kind == VIEWER_PLAIN && viewer->peer_closed && (oldest == NULL || viewer->number < oldest->number))
+            oldest = viewer;
+    }
+    if (oldest != NULL)
+        close_connection(oldest);
+    return oldest;
+}
+
 static err_t accepted(void *argument, struct tcp_pcb *connection, err_t error)
 {
     (void)argument;
     if (error != ERR_OK || connection == NULL)
         return ERR_VAL;
-    struct viewer *viewer = NULL;
-    for (unsigned i = 0; i < VIEWERS_MAX && viewer == NULL; i++) {
-        if (viewers[i].kind == VIEWER_FREE)
-            viewer = &viewers[i];
-    }
+    struct viewer *viewer = find_place();
     if (viewer == NULL) {
         tcp_abort(connection);
         return ERR_ABRT;
     }
+    static uint64_t last_number;
     viewer->kind = VIEWER_GREETING;
+    viewer->number = ++last_number;
     viewer->connection = connection;
     viewer->greeting_deadline_ns = abi_clock() + VIEWER_GREETING_MS * NS_PER_MS;
     tcp_setprio(connection, TCP_PRIO_NORMAL - 1); /* gives way to a newer viewer only */
@@ -302,7 +316,7 @@ void viewers_mark(const struct session *session)
 
 /* --- The poll ------------------------------------------------------------------------------------------- */
 
-/* A viewer whose peer has closed its side stays until its lines have been run and their output was sent. */
+/* A viewer whose peer has closed its side stays until its own lines have been run and their output was sent. */
 static bool is_over(const struct viewer *viewer)
 {
     if (viewer->closing)
@@ -311,7 +325,7 @@ static bool is_over(const struct viewer *viewer)
         return false;
     if (viewer->kind == VIEWER_TERMINAL)
         return true;
-    return viewer->kind == VIEWER_PLAIN && viewer->input == NULL && !session_is_busy(viewer->session)
+    return viewer->kind == VIEWER_PLAIN && viewer->input == NULL && !(viewer->line_runs && session_is_busy(viewer->session))
            && viewer->sent == session_stream_end(viewer->session);
 }
 

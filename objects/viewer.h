@@ -31,6 +31,8 @@ bool viewers_poll_is_due(void);
 
 /* A session's stream has grown. */
 void viewers_note_output(void);
+/* The session waits at its prompt: what its viewers typed has been run. */
+void viewers_line_ended(struct session *session);
 
 /* --- For sessions */
 

@@ -101,6 +101,15 @@ void viewer_flush(struct viewer *viewer)
     session_output_drained(viewer->session);
 }
 
+void viewers_line_ended(struct session *session)
+{
+    for (unsigned i = 0; i < VIEWERS_MAX; i++) {
+        if (viewers[i].session == session)
+            viewers[i].line_runs = false;
+    }
+    viewers_work_waits = true;
+}
+
 void viewer_skip(struct viewer *viewer, uint64_t from, uint64_t to)
 {
     if (viewer->skip_count == VIEWER_SKIPS_MAX)
@@ -241,6 +250,7 @@ enum viewer_input viewers_take_input(struct session *session, bool keys, int *ke
             return VIEWER_INPUT_KEY;
         }
         *bytes = take_line(viewer, line);
+        viewer->line_runs = true;
         return VIEWER_INPUT_LINE;
     }
     return VIEWER_INPUT_NONE;

@@ -78,6 +78,20 @@ class SessionTest(unittest.TestCase):
         client.socket.shutdown(1)
         self.assertIn(b"done\n", client.read_to_end())
 
+    def test_clients_that_left_a_busy_session_lock_nobody_out(self):
+        busy = self.world.session("main")
+        busy.send("import time; print('busy'); time.sleep(1000)\n")
+        busy.expect("busy\n")
+        for first in (b"session main\n", b"session main\n1 + 1\n"):
+            for _ in range(60):
+                client = self.world.connect(first=first)
+                client.expect("busy\n")
+                client.close()
+            self.world.session(f"after{len(first)}").send("1 + 1\n")
+        self.assertEqual(self.world.exec("'served'"), ("'served'\n", False))
+        busy.send(b"\x03")
+        busy.expect("KeyboardInterrupt")
+
     def test_print_of_a_thread_goes_to_the_session_that_started_it(self):
         first, second = self.world.session("threads1"), self.world.session("threads2")
         first.send("import _thread, time\n_thread.start_new_thread(lambda: (time.sleep(0.1), print('from thread')), ())\n")
