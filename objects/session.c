@@ -16,6 +16,8 @@
 #define WRITE_PIECE_BYTES 1024u
 #define NS_PER_MS 1000000ull
 
+_Static_assert(VIEWER_LINE_BYTES_MAX == 8192, "a line that is too long is told so in words");
+
 struct session {
     bool used;
     bool busy;                        /* runs a line or a program: not waiting at the prompt */
@@ -290,27 +292,33 @@ int session_read_char(struct session *session)
     int key = 0;
     size_t bytes;
     struct viewer *from;
-    wait_for_input(session, true);
-    (void)viewers_take_input(session, true, &key, NULL, &bytes, &from);
+    do {
+        wait_for_input(session, true);
+    } while (viewers_take_input(session, true, &key, NULL, &bytes, &from) != VIEWER_INPUT_KEY);
     return key;
 }
 
 /* Take input until a line is complete. */
-static int edit_line(struct session *session)
+static int edit_line(struct session *session, const vstr_t *line)
 {
-    static char text[VIEWER_LINE_BYTES_MAX]; /* used between two waits only */
+    static char text[VIEWER_LINE_BYTES_MAX]; /* of all sessions: used between two waits only */
     for (;;) {
         int key = 0;
         size_t bytes = 0;
         struct viewer *from = NULL;
         wait_for_input(session, false);
-        if (viewers_take_input(session, false, &key, text, &bytes, &from) == VIEWER_INPUT_LINE) {
+        enum viewer_input input = viewers_take_input(session, false, &key, text, &bytes, &from);
+        if (input == VIEWER_INPUT_TOO_LONG)
+            mp_raise_ValueError(MP_ERROR_TEXT("the line is too long (more than 8192 bytes)"));
+        if (input == VIEWER_INPUT_NONE)
+            continue;
+        if (input == VIEWER_INPUT_LINE) {
             session->busy = true;
             terminal_whole_line(text, bytes);
-            /* The others see the line as if it were typed here. */
+            /* The others see the line as if it were typed here. Held up for them, this thread lets others use the text meanwhile. */
             make_room(session, bytes + 2);
             viewer_skip(from, session->stream_end, session->stream_end + bytes + 2);
-            session_write(session, text, bytes);
+            session_write(session, line->buf + line->len - bytes, bytes);
             session_write(session, "\r\n", 2);
             return 0;
         }
@@ -331,7 +339,7 @@ int session_read_line(struct session *session, vstr_t *line, const char *prompt)
     bool raised = true;
     if (nlr_push(&nlr) == 0) {
         terminal_begin(line, prompt, viewers_have_terminal(session));
-        end = edit_line(session);
+        end = edit_line(session, line);
         nlr_pop();
         raised = false;
     }

@@ -8,6 +8,8 @@
  * anything else, or nothing for VIEWER_GREETING_MS: `session main` (a `session` line that comes later still counts). Byte 0x03 interrupts
  * the session's program; after the source of an exec, the exec. A new viewer is shown the last lines of the session.
  *
+ * A line has VIEWER_LINE_BYTES_MAX bytes at most: a longer one is thrown away up to its end, and whoever waits for it is told by an exception.
+ *
  * A viewer's unread input is bounded by its TCP window. Output is sent from the session's ring as the connection takes it; a viewer
  * that falls behind further than the ring reaches is disconnected. */
 #ifndef OBJECTS_VIEWER_H
@@ -36,10 +38,11 @@ void viewers_line_ended(struct session *session);
 
 /* --- For sessions */
 
-enum viewer_input { VIEWER_INPUT_NONE, VIEWER_INPUT_KEY, VIEWER_INPUT_LINE };
+enum viewer_input { VIEWER_INPUT_NONE, VIEWER_INPUT_KEY, VIEWER_INPUT_LINE, VIEWER_INPUT_TOO_LONG };
 
 /* Take the next input of any of the session's viewers: a key of a terminal into *key, or a whole line into `line` (room for
- * VIEWER_LINE_BYTES_MAX) and *bytes, with the viewer that typed it. `keys`: lines too come as single bytes. */
+ * VIEWER_LINE_BYTES_MAX) and *bytes, with the viewer that typed it. `keys`: lines too come as single bytes. Of a line that is too long
+ * nothing is taken into `line`; NONE: what came was the rest of one. */
 enum viewer_input viewers_take_input(struct session *session, bool keys, int *key, char *line, size_t *bytes,
                                      struct viewer **from);
 bool viewers_input_waits(const struct session *session, bool keys);

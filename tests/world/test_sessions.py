@@ -92,6 +92,18 @@ class SessionTest(unittest.TestCase):
         busy.send(b"\x03")
         busy.expect("KeyboardInterrupt")
 
+    def test_line_that_is_too_long_is_refused_whole(self):
+        client = self.world.session("longline")
+        for filler in (8200, 20000, 200000):
+            client.send("print('cut')#" + "x" * filler + ";print('tail')\n6*7\n")
+            text = client.expect(r"(.*too long.*)42\n>>> $").group(1)
+            self.assertNotIn(b"cut\n", text)
+            self.assertNotIn(b"tail", text)
+        client.send("n = len('" + "y" * (8192 - 11) + "')\r\nn\n")
+        client.expect("8181\n>>> $")
+        client.send("try: input()\nexcept ValueError as e: print('told', e)\n\n" + "z" * 9000 + "\n")
+        client.expect("told the line is too long.*>>> $")
+
     def test_print_of_a_thread_goes_to_the_session_that_started_it(self):
         first, second = self.world.session("threads1"), self.world.session("threads2")
         first.send("import _thread, time\n_thread.start_new_thread(lambda: (time.sleep(0.1), print('from thread')), ())\n")
