@@ -23,6 +23,7 @@ struct session {
     bool busy;                        /* runs a line or a program: not waiting at the prompt */
     char name[SESSION_NAME_BYTES_MAX + 1];
     struct thread *thread;            /* the foreground */
+    struct thread *reader;            /* has the line editor; others that read a line wait for it */
     mp_obj_dict_t *globals;
     mp_obj_dict_t modules;            /* loaded modules, while the session is not the loaded one */
     mp_obj_t asyncio_context;         /* likewise: the names of its asyncio.core */
@@ -328,11 +329,39 @@ static int edit_line(struct session *session, const vstr_t *line)
     }
 }
 
+/* Wait for the line editor. Whoever has it hands it on, so that the prompt, which comes back again and again, does not keep it from others. */
+static void take_editor(struct session *session)
+{
+    struct thread *thread = thread_current();
+    if (thread->in_editor || (MP_STATE_THREAD(gc_lock_depth) & GC_COLLECT_FLAG) != 0)
+        mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("a line is being read: callbacks and finalisers cannot"));
+    while (session->reader != NULL && session->reader != thread) {
+        mp_handle_pending(true);
+        (void)thread_park(&session->reader, ABI_NEVER);
+    }
+    session->reader = thread;
+}
+
+/* To whoever waits for it next, in the order of the threads from the running one on: each has its turn. */
+static void give_editor_on(struct session *session)
+{
+    struct thread *self = thread_current(), *thread = self;
+    session->reader = NULL;
+    do {
+        thread = threads_next(thread);
+        if (thread != NULL && thread->state == THREAD_PARKED && thread->awaited == &session->reader) {
+            session->reader = thread;
+            thread_wake(thread);
+            return;
+        }
+    } while (thread != self);
+}
+
 int session_read_line(struct session *session, vstr_t *line, const char *prompt)
 {
     struct thread *thread = thread_current();
-    CHECK(!thread->in_editor);
     nlr_buf_t nlr;
+    take_editor(session);
     thread->in_editor = true;
     terminal_load(index_of(session));
     int end = 0;
@@ -345,6 +374,7 @@ int session_read_line(struct session *session, vstr_t *line, const char *prompt)
     }
     terminal_save(index_of(session));
     thread->in_editor = false;
+    give_editor_on(session);
     if (raised)
         nlr_jump(nlr.ret_val);
     return end;

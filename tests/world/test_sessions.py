@@ -202,6 +202,20 @@ class SessionTest(unittest.TestCase):
         terminal.send("name\r")
         terminal.expect("'you'")
 
+    def test_threads_in_input_get_a_line_each(self):
+        for client, enter in ((self.world.session("readers1"), "\n"), (self.world.terminal("readers2"), "\r")):
+            client.send("import _thread, time; got = []" + enter)
+            client.expect(">>> ")
+            client.send("def ask(n): got.append((n, input('line %d? ' % n)))" + enter + enter)
+            client.expect(">>> ")
+            client.send("t = [_thread.start_new_thread(ask, (i,)) for i in range(3)]; ask(3); time.sleep(0.1)" + enter)
+            client.expect(r"(line \d\? ){4}$")
+            for answer in "abcd":
+                client.send(answer * 5 + enter)
+            client.expect(">>> $")
+            client.send("sorted(n for n, line in got), sorted(line for n, line in got)" + enter)
+            client.expect(r"\(\[0, 1, 2, 3\], \['aaaaa', 'bbbbb', 'ccccc', 'ddddd'\]\)\r?\n>>> $")
+
     # --- interrupts
 
     def interrupted(self, name, setup, blocking):
