@@ -365,6 +365,20 @@ static void run_arp_ticks(uint64_t now_ns)
 
 /* --- Connections of programs ------------------------------------------------------------------------------- */
 
+/* Forget the closed connection that has rested longest; false: there is none. */
+static bool end_oldest_rest(void)
+{
+    struct tcp_pcb *oldest = NULL;
+    for (struct tcp_pcb *pcb = tcp_tw_pcbs; pcb != NULL; pcb = pcb->next) {
+        if (oldest == NULL || tcp_ticks - pcb->tmr > tcp_ticks - oldest->tmr)
+            oldest = pcb;
+    }
+    if (oldest == NULL)
+        return false;
+    tcp_abort(oldest);
+    return true;
+}
+
 /* Abort the open connection of the lowest priority that was idle longest; false: there is none. */
 static bool close_oldest_idle(void)
 {
@@ -381,7 +395,7 @@ static bool close_oldest_idle(void)
 
 struct tcp_pcb *network_new_connection(void)
 {
-    if (lwip_stats.memp[MEMP_TCP_PCB]->used + NETWORK_CONNECTIONS_KEPT >= MEMP_NUM_TCP_PCB && !close_oldest_idle())
+    if (lwip_stats.memp[MEMP_TCP_PCB]->used + NETWORK_CONNECTIONS_KEPT >= MEMP_NUM_TCP_PCB && !end_oldest_rest() && !close_oldest_idle())
         return NULL;
     struct tcp_pcb *pcb = tcp_new();
     if (pcb != NULL)

@@ -20,8 +20,8 @@ uint64_t network_poll(uint64_t now_ns);
 /* Programs have sent something since, so there are timers to plan or segments of the world's own to deliver. */
 bool network_poll_is_due(void);
 
-/* A connection for a program's socket, of a priority below that of the world's own port: when connections run out, programs' oldest idle
- * ones are closed first. NETWORK_CONNECTIONS_KEPT stay for the world's port. NULL: programs have as many as they may. */
+/* A connection for a program's socket, of a priority below that of the world's own port: when connections run out, closed
+ * ones that only rest are forgotten, then programs' oldest idle ones are closed. NETWORK_CONNECTIONS_KEPT stay for the world's port. NULL: programs have as many as they may. */
 struct tcp_pcb;
 struct tcp_pcb *network_new_connection(void);
 

@@ -401,6 +401,28 @@ while True:
         self.assertEqual(self.world.exec("'still served'")[0], "'still served'\n")
         wait_until(lambda: any(c.receive(0.001) is False and c.ended for c in clients), "an idle connection was closed")
 
+    def test_short_connections_of_a_program_close_no_open_ones(self):
+        self.run_source(ECHO)
+        clients = []
+        for i in range(10):
+            clients.append(self.world.connect(8001, b"x"))
+            clients[i].expect("x")
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            def serve():
+                for i in range(100):
+                    connection, _ = server.accept()
+                    connection.recv(1)
+                    connection.close()
+            worker = threading.Thread(target=serve)
+            worker.start()
+            time.sleep(1.1)  # ages of connections are counted in half seconds
+            self.run_source(f"import socket\nfor i in range(100):\n    s = socket.socket()\n    s.connect(('10.0.2.2', {server.getsockname()[1]}))\n"
+                            "    s.close()\n")
+            worker.join()
+        for client in clients:
+            client.send("y")
+            client.expect("y")
+
     def test_bad_use_of_sockets_raises_and_stops_nothing(self):
         source = """
 import socket
