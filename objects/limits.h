@@ -50,6 +50,8 @@
 #define NETWORK_TICKS_PER_POLL 8      /* TCP timer ticks made up for at once: a gap must not end connections */
 #define NETWORK_CONNECTIONS_KEPT 32   /* of all connections, for the world's own port */
 #define NETWORK_BUFFERS_KEPT 96        /* received frames with data for programs find no buffer when only so many are left */
+#define NETWORK_MEMORY_KEPT_BYTES (1024u * 1024u) /* of the network's heap, and */
+#define NETWORK_SEGMENTS_KEPT 512      /* of its segments: programs send nothing, to themselves or others, when only so much is left */
 #define NETWORK_MEMORY_RETRY_MS 20    /* without memory for output: try again after so long */
 
 static_assert((SESSION_REPLAY_BYTES & (SESSION_REPLAY_BYTES - 1)) == 0, "positions wrap by masking");

@@ -206,21 +206,26 @@ static void continue_recovery(struct tcp_pcb *pcb, u32_t before)
 
 /* --- Received frames ------------------------------------------------------------------------------------ */
 
+/* Is the packet a datagram of UDP, or a segment of TCP with data? `bytes` of it stand at `packet`. */
+static bool carries_data(const uint8_t *packet, size_t bytes)
+{
+    if (bytes < 40)
+        return false;
+    unsigned header = (packet[0] & 15u) * 4u, total = packet[2] * 256u + packet[3];
+    if (packet[9] != IP_PROTO_TCP)
+        return packet[9] == IP_PROTO_UDP;
+    return header >= 20 && header + 20 <= bytes && total > header + (packet[header + 12] >> 4) * 4u;
+}
+
 /* Does the frame bring data to a program's connection? Programs that do not read must not take the last buffers from the world's own
  * port, through which they are reached. */
 static bool is_data_for_program(const struct abi_frame_slot *slot)
 {
     const uint8_t *packet = slot->frame + SIZEOF_ETH_HDR;
-    if (slot->bytes < SIZEOF_ETH_HDR + 40 || slot->frame[12] != 0x08 || slot->frame[13] != 0x00)
+    if (slot->frame[12] != 0x08 || slot->frame[13] != 0x00 || !carries_data(packet, slot->bytes - SIZEOF_ETH_HDR))
         return false;
-    unsigned header = (packet[0] & 15u) * 4u, total = packet[2] * 256u + packet[3];
-    if (packet[9] != IP_PROTO_TCP)
-        return packet[9] == IP_PROTO_UDP;
-    if (header < 20 || SIZEOF_ETH_HDR + header + 20 > slot->bytes)
-        return false;
-    const uint8_t *segment = packet + header;
-    bool carries_data = total > header + (segment[12] >> 4) * 4u;
-    return carries_data && segment[2] * 256u + segment[3] != WORLD_PORT;
+    const uint8_t *segment = packet + (packet[0] & 15u) * 4u;
+    return packet[9] != IP_PROTO_TCP || segment[2] * 256u + segment[3] != WORLD_PORT;
 }
 
 static bool buffers_are_scarce(void)
@@ -250,6 +255,16 @@ static void end_rest_for(const struct abi_frame_slot *slot)
             return;
         }
     }
+}
+
+/* What programs send to each other lies in the heap until it is read, each segment, however short, in a buffer of its own. When memory is
+ * scarce such data is lost, as on a wire, and sent again later. What comes from outside lies in the pool, and is looked at in take_frame. */
+int lwip_refuse_packet(struct pbuf *packet)
+{
+    if (network_may_send() || !pbuf_match_allocsrc(packet, PBUF_TYPE_ALLOC_SRC_MASK_STD_HEAP) || !carries_data(packet->payload, packet->len))
+        return 0;
+    pbuf_free(packet);
+    return 1;
 }
 
 static void take_frame(const struct abi_frame_slot *slot)
@@ -391,6 +406,12 @@ static bool close_oldest_idle(void)
         return false;
     tcp_abort(oldest);
     return true;
+}
+
+bool network_may_send(void)
+{
+    return lwip_stats.mem.used + NETWORK_MEMORY_KEPT_BYTES <= MEM_SIZE
+           && lwip_stats.memp[MEMP_TCP_SEG]->used + NETWORK_SEGMENTS_KEPT <= MEMP_NUM_TCP_SEG;
 }
 
 struct tcp_pcb *network_new_connection(void)

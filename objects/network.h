@@ -25,4 +25,7 @@ bool network_poll_is_due(void);
 struct tcp_pcb;
 struct tcp_pcb *network_new_connection(void);
 
+/* Is there memory for what a program wants to send? The last of it (NETWORK_MEMORY_KEPT_BYTES, NETWORK_SEGMENTS_KEPT) is for the world's port. */
+bool network_may_send(void);
+
 #endif

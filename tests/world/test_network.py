@@ -423,6 +423,33 @@ while True:
             client.send("y")
             client.expect("y")
 
+    def test_program_that_does_not_read_from_itself_makes_nobody_mute(self):
+        client = self.world.session("other")
+        for port, address in ((8002, "127.0.0.1"), (8003, "10.0.2.15")):
+            self.run_source(f"""
+import socket, _thread
+s = socket.socket(); s.bind(('', {port})); s.listen(1)
+pairs, sent = [], 0
+def send(c):
+    global sent
+    for i in range(4000):
+        sent += c.send(b'x')
+for i in range(10):
+    c = socket.socket(); c.connect(('{address}', {port}))
+    c.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    pairs.append((c, s.accept()[0]))
+    _thread.start_new_thread(send, (c,))
+s.close()
+""")
+            before, now = "", self.world.value("sent")
+            while before != now:
+                time.sleep(0.3)
+                before, now = now, self.world.value("sent")
+            for _ in range(10):
+                client.send("print('y' * 3000)\n")
+                client.expect("y{3000}\n>>> $")
+            self.run_source("for c, a in pairs:\n    c.close(); a.close()\n")
+
     def test_bad_use_of_sockets_raises_and_stops_nothing(self):
         source = """
 import socket
