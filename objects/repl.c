@@ -209,6 +209,8 @@ static void exec_main(void *argument)
         (void)thread_park(NULL, abi_clock() + RETRY_NS); /* a new session that waits for memory */
     mp_thread_init_state(&state, THREAD_SESSION_STACK_BYTES - ABI_PAGE_BYTES, session_globals(request->session),
                          session_globals(request->session));
+    if (thread->exec != NULL)
+        viewer_exec_begin(thread->exec);
     mp_parse_input_kind_t kind = is_expression(request->source, request->bytes) ? MP_PARSE_SINGLE_INPUT : MP_PARSE_FILE_INPUT;
     enum run_outcome outcome = run(request->source, request->bytes, kind, kind == MP_PARSE_SINGLE_INPUT);
     if (thread->exec != NULL)

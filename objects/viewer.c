@@ -199,14 +199,20 @@ static bool take_interrupt(struct viewer *viewer)
 static void handle_interrupt(struct viewer *viewer)
 {
     if (viewer->kind == VIEWER_EXEC) {
-        if (viewer->thread != NULL && take_interrupt(viewer))
+        if (viewer->thread == NULL || viewer->thread->language_state == NULL)
+            return; /* it has not begun: viewer_exec_begin */
+        if (take_interrupt(viewer))
             session_interrupt_thread(viewer->thread);
-        if (viewer->thread != NULL)
-            forget_input(viewer);
+        forget_input(viewer);
     } else if (session_is_busy(viewer->session)) {
         if (take_interrupt(viewer))
             (void)session_interrupt(viewer->session);
     }
+}
+
+void viewer_exec_begin(struct viewer *viewer)
+{
+    handle_interrupt(viewer);
 }
 
 static void handle_input(struct viewer *viewer)

@@ -69,6 +69,8 @@ void viewers_lag_used(struct session *session, size_t bytes, uint64_t used_ns);
 
 /* Output of the request's thread; waits while the connection takes nothing. Output for a client that has gone is dropped. */
 void viewer_exec_write(struct viewer *viewer, const char *text, size_t bytes);
+/* The request's thread can be interrupted from now on, and is when that was asked for before. */
+void viewer_exec_begin(struct viewer *viewer);
 /* The request is done. */
 void viewer_exec_end(struct viewer *viewer, bool raised);
 

@@ -65,6 +65,14 @@ class ProgramTest(unittest.TestCase):
         client.read_to_end()
         return client.received
 
+    def test_exec_is_interrupted_by_control_c_that_comes_with_its_source(self):
+        source = b"while True: pass"
+        for name in (b"main", b"fresh"):
+            client = self.world.connect(first=b"exec %s %d\n" % (name, len(source)) + source + b"\x03")
+            output, raised = parse_exec(client.read_to_end())
+            self.assertTrue(raised)
+            self.assertIn("KeyboardInterrupt", output)
+
     def test_exec_program_runs_on_when_its_client_goes(self):
         client = self.world.start_exec("import time\nfor i in range(50):\n    print(i)\n    time.sleep(0.01)\nfinished = True")
         client.expect("0\n")
