@@ -46,4 +46,10 @@ static inline int abi_frame_waits(void)
     return abi_receive_info()->produced != abi_ring_state()->receive_consumed;
 }
 
+/* Frames of the world have not left yet, as far as it knows. */
+static inline int abi_frames_wait_for_gate(void)
+{
+    return abi_ring_state()->transmit_produced != abi_info()->transmit_released;
+}
+
 #endif

@@ -19,6 +19,7 @@
 #define VIEWER_GREETING_BYTES_MAX 96  /* of a first line */
 #define VIEWER_GREETING_MS 300        /* without a first line for so long, the viewer gets session `main` */
 #define VIEWER_LAG_MS 200             /* how long, in all until it has caught up, a viewer may hold up a thread that prints */
+#define VIEWER_LAG_STEP_MS 20         /* counted in such steps, those left out in which the gate was shut: longer than a commit takes */
 #define VIEWER_SKIPS_MAX 8            /* own lines not shown again to the viewer that typed them */
 #define EXEC_SOURCE_BYTES_MAX (256u * 1024u)
 #define EXEC_OUTPUT_BYTES 4096u       /* gathered before a piece of output is framed */
@@ -37,7 +38,8 @@
 
 /* Heap. */
 #define HEAP_RESERVE_SHARE 8          /* 1/8 of the heap is for sessions below their share only */
-#define HEAP_PROMPT_BYTES (64u * 1024u) /* of the reserve, for reading and compiling a line in any session */
+#define HEAP_PROMPT_BYTES (64u * 1024u) /* for reading and compiling a line in any session, when the heap is full */
+#define HEAP_PROMPTS_KEPT_BYTES (2 * HEAP_PROMPT_BYTES) /* programs leave so much free: two lines at once */
 #define HEAP_COLLECT_BYTES_MIN (1024u * 1024u) /* allocated between two collections, or half of what is alive */
 #define TREE_DEPTH_MAX 16             /* levels that ls() descends */
 #define TREE_ENTRIES_MAX 200          /* entries of a directory that ls() shows */
@@ -48,6 +50,8 @@
 #define NETWORK_TICKS_PER_POLL 8      /* TCP timer ticks made up for at once: a gap must not end connections */
 #define NETWORK_CONNECTIONS_KEPT 32   /* of all connections, for the world's own port */
 #define NETWORK_BUFFERS_KEPT 96        /* received frames with data for programs find no buffer when only so many are left */
+#define NETWORK_MEMORY_KEPT_BYTES (1024u * 1024u) /* of the network's heap, and */
+#define NETWORK_SEGMENTS_KEPT 512      /* of its segments: programs send nothing, to themselves or others, when only so much is left */
 #define NETWORK_MEMORY_RETRY_MS 20    /* without memory for output: try again after so long */
 
 static_assert((SESSION_REPLAY_BYTES & (SESSION_REPLAY_BYTES - 1)) == 0, "positions wrap by masking");

@@ -1,5 +1,6 @@
 /* The world at its birth: memory is laid out, the runtime and the network come up, session `main` begins; then the scheduler runs for
  * ever. After that there is no start again: every later start is a resume, between two instructions. */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -39,7 +40,12 @@ static uint64_t poll(uint64_t now_ns)
     return network_due_ns < viewers_due_ns ? network_due_ns : viewers_due_ns;
 }
 
-static const struct threads_hooks hooks = {.poll = poll, .enter = session_enter, .leave = session_leave};
+static bool poll_is_due(void)
+{
+    return viewers_poll_is_due() || network_poll_is_due();
+}
+
+static const struct threads_hooks hooks = {.poll = poll, .poll_is_due = poll_is_due, .enter = session_enter, .leave = session_leave};
 
 static void check_abi(void)
 {

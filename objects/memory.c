@@ -32,6 +32,7 @@ unsigned long memory_words_scanned; /* counted by MICROPY_GC_HOOK_LOOP */
 
 static size_t heap_bytes, reserve_bytes, share_bytes;
 static size_t used_bytes; /* alive at the last collection, and allocated since */
+static size_t shared_bytes; /* of the last collection: nobody's */
 static uintptr_t initial_stack_top;
 /* Index in the allocation table below which no run of several free blocks is expected: set by the last search, taken back when
  * something below is freed. Without it each allocation of several blocks would search a filled heap from its first hole on. */
@@ -44,6 +45,7 @@ void memory_init(uint8_t *base, size_t bytes, uintptr_t stack_top)
     reserve_bytes = heap_bytes / HEAP_RESERVE_SHARE;
     share_bytes = reserve_bytes / SESSIONS_MAX;
     CHECK(share_bytes > HEAP_PROMPT_BYTES / 2);
+    CHECK(reserve_bytes / 2 > HEAP_PROMPTS_KEPT_BYTES);
     initial_stack_top = stack_top;
     MP_STATE_MEM(gc_alloc_threshold) = HEAP_COLLECT_BYTES_MIN / BYTES_PER_BLOCK;
 }
@@ -118,12 +120,43 @@ static size_t finish_marking(size_t before)
     return marked_bytes > before ? marked_bytes - before : 0;
 }
 
+/* All are below 2^32, as the world's addresses are. */
+static size_t part_of(size_t whole, size_t numerator, size_t denominator)
+{
+    return denominator == 0 ? 0 : whole * numerator / denominator;
+}
+
+/* Who is to blame when what is shared grows into the reserve: those that allocated since the last collection, each by how much. When it
+ * shrinks, all are to blame for less, and for nothing once the reserve is whole. */
+static void spread_blame(size_t shared_before)
+{
+    size_t grown = shared_bytes > shared_before ? shared_bytes - shared_before : 0;
+    size_t shrunk = shared_bytes < shared_before ? shared_before - shared_bytes : 0;
+    size_t allocated = 0, blame = 0;
+    bool whole = used_bytes + reserve_bytes <= heap_bytes;
+    for (struct session *session = sessions_next(NULL); session != NULL; session = sessions_next(session)) {
+        allocated += session_charge(session)->allocated;
+        blame += session_charge(session)->blame;
+    }
+    for (struct session *session = sessions_next(NULL); session != NULL; session = sessions_next(session)) {
+        struct memory_charge *charge = session_charge(session);
+        size_t less = part_of(shrunk, charge->blame, blame);
+        charge->blame += part_of(grown, charge->allocated, allocated);
+        charge->blame -= less < charge->blame ? less : charge->blame;
+        charge->allocated = 0;
+        if (whole)
+            charge->blame = 0;
+    }
+}
+
 static __attribute__((noinline)) void collect_from(uintptr_t stack_pointer)
 {
+    size_t shared_before = shared_bytes;
     session_save_current();
     memory_words_scanned = 0;
     mark_shared(stack_pointer);
     size_t marked_bytes = finish_marking(0);
+    shared_bytes = marked_bytes;
     for (struct session *session = sessions_next(NULL); session != NULL; session = sessions_next(session)) {
         memory_words_scanned = 0;
         session_mark(session);
@@ -133,6 +166,7 @@ static __attribute__((noinline)) void collect_from(uintptr_t stack_pointer)
         marked_bytes += bytes;
     }
     used_bytes = marked_bytes;
+    spread_blame(shared_before);
     gc_collect_end();
     search_from = 0;
     size_t threshold = used_bytes / 2 > HEAP_COLLECT_BYTES_MIN ? used_bytes / 2 : HEAP_COLLECT_BYTES_MIN;
@@ -169,16 +203,22 @@ static struct memory_charge *current_charge(void)
     return thread == NULL || thread->session == NULL ? NULL : session_charge(thread->session);
 }
 
+/* How much the running thread must leave free when it allocates so much for its session (NULL: the scheduler for a client). */
+static size_t kept_bytes(const struct memory_charge *charge, size_t bytes)
+{
+    const struct thread *thread = thread_current();
+    if (charge == NULL)
+        return HEAP_PROMPT_BYTES;
+    if (thread->at_prompt && thread->prompt_bytes + bytes <= HEAP_PROMPT_BYTES)
+        return charge->blame > share_bytes ? reserve_bytes / 2 : 0;
+    return charge->bytes + charge->blame + bytes > share_bytes ? reserve_bytes : HEAP_PROMPTS_KEPT_BYTES;
+}
+
 /* May the session allocate so much, by the numbers as they stand? */
 static bool within_limit(const struct memory_charge *charge, size_t bytes)
 {
-    if (charge == NULL)
-        return true;
     size_t free_bytes = heap_bytes > used_bytes ? heap_bytes - used_bytes : 0;
-    if (bytes > free_bytes)
-        return false;
-    size_t kept = thread_current()->at_prompt ? reserve_bytes - HEAP_PROMPT_BYTES : reserve_bytes;
-    return free_bytes - bytes >= kept || charge->bytes + bytes <= share_bytes;
+    return bytes <= free_bytes && free_bytes - bytes >= kept_bytes(charge, bytes);
 }
 
 static bool make_room(const struct memory_charge *charge, size_t bytes)
@@ -199,15 +239,23 @@ static size_t whole_blocks(size_t bytes)
 static void count(struct memory_charge *charge, size_t bytes)
 {
     used_bytes += bytes;
-    if (charge != NULL)
-        charge->bytes += bytes;
+    if (charge == NULL)
+        return;
+    charge->bytes += bytes;
+    charge->allocated += bytes;
+    if (thread_current()->at_prompt)
+        thread_current()->prompt_bytes += bytes;
 }
 
 static void discount(struct memory_charge *charge, size_t bytes)
 {
     used_bytes -= bytes < used_bytes ? bytes : used_bytes;
-    if (charge != NULL)
-        charge->bytes -= bytes < charge->bytes ? bytes : charge->bytes;
+    if (charge == NULL)
+        return;
+    struct thread *thread = thread_current();
+    charge->bytes -= bytes < charge->bytes ? bytes : charge->bytes;
+    if (thread->at_prompt)
+        thread->prompt_bytes -= bytes < thread->prompt_bytes ? bytes : thread->prompt_bytes;
 }
 
 static size_t block_of(const void *pointer)

@@ -5,8 +5,15 @@
  * turn is its own. What a session allocates between collections is charged at once.
  *
  * A reserve (1/HEAP_RESERVE_SHARE of the heap) is kept: only sessions whose charge is below their share of it may use it. So when one
- * session has filled the heap, its allocations fail with MemoryError while the others still work; and a small part of the reserve
- * serves threads that read or compile a line (struct thread, at_prompt), so that the full session can still `del`.
+ * session has filled the heap, its allocations fail with MemoryError while the others still work.
+ *
+ * What hangs from `root` is nobody's. So while the heap is filled up to its reserve, each collection spreads what the shared part has grown by
+ * over the sessions, by what they allocated, as blame that counts like a charge, until the reserve is whole again: a session cannot eat the
+ * reserve by way of `root` either.
+ *
+ * Reading and compiling a line and telling what it raised (struct thread, at_prompt) may take HEAP_PROMPT_BYTES where programs get nothing
+ * any more, so that a full session can still `del`. Programs leave twice that free, whatever their charge; lines of a session that is to
+ * blame leave half of the reserve, so that lines cannot lock out other sessions' lines.
  *
  * Collections also follow allocation (HEAP_COLLECT_BYTES_MIN): garbage is taken back before it spreads over every page. */
 #ifndef OBJECTS_MEMORY_H
@@ -20,7 +27,9 @@ struct session;
 
 /* What the heap knows of a session; embedded in it. */
 struct memory_charge {
-    size_t bytes; /* alive at the last collection, and allocated since */
+    size_t bytes;     /* alive at the last collection, and allocated since */
+    size_t allocated; /* since the last collection */
+    size_t blame;     /* of what the shared part took of the reserve */
 };
 
 /* The heap is [base, base + bytes). Once, at birth, on the initial stack, whose high end is `stack_top`. */

@@ -35,6 +35,7 @@ static uint64_t tcp_last_ns;            /* up to when TCP's time has been counte
 static uint64_t arp_last_ns;            /* up to when ARP's time has been counted */
 static uint32_t arp_ticks_wanted;       /* ARP waits for an answer: so many ticks more */
 static bool transmit_blocked;           /* something was refused because the ring was full */
+static bool sent_since_poll;            /* and so no timer was planned for it yet */
 static uint64_t resumed_seen;
 
 /* --- What lwIP asks of the world ------------------------------------------------------------------------- */
@@ -94,6 +95,8 @@ static err_t frame_output(struct netif *netif, struct pbuf *packet)
     (void)netif;
     if (packet->tot_len < 14 || packet->tot_len > ABI_FRAME_BYTES_MAX)
         return ERR_BUF;
+    if (!sent_since_poll)
+        sent_since_poll = true;
     if (transmit_room() == 0) {
         transmit_blocked = true;
         return ERR_MEM;
@@ -203,21 +206,26 @@ static void continue_recovery(struct tcp_pcb *pcb, u32_t before)
 
 /* --- Received frames ------------------------------------------------------------------------------------ */
 
+/* Is the packet a datagram of UDP, or a segment of TCP with data? `bytes` of it stand at `packet`. */
+static bool carries_data(const uint8_t *packet, size_t bytes)
+{
+    if (bytes < 40)
+        return false;
+    unsigned header = (packet[0] & 15u) * 4u, total = packet[2] * 256u + packet[3];
+    if (packet[9] != IP_PROTO_TCP)
+        return packet[9] == IP_PROTO_UDP;
+    return header >= 20 && header + 20 <= bytes && total > header + (packet[header + 12] >> 4) * 4u;
+}
+
 /* Does the frame bring data to a program's connection? Programs that do not read must not take the last buffers from the world's own
  * port, through which they are reached. */
 static bool is_data_for_program(const struct abi_frame_slot *slot)
 {
     const uint8_t *packet = slot->frame + SIZEOF_ETH_HDR;
-    if (slot->bytes < SIZEOF_ETH_HDR + 40 || slot->frame[12] != 0x08 || slot->frame[13] != 0x00)
+    if (slot->frame[12] != 0x08 || slot->frame[13] != 0x00 || !carries_data(packet, slot->bytes - SIZEOF_ETH_HDR))
         return false;
-    unsigned header = (packet[0] & 15u) * 4u, total = packet[2] * 256u + packet[3];
-    if (packet[9] != IP_PROTO_TCP)
-        return packet[9] == IP_PROTO_UDP;
-    if (header < 20 || SIZEOF_ETH_HDR + header + 20 > slot->bytes)
-        return false;
-    const uint8_t *segment = packet + header;
-    bool carries_data = total > header + (segment[12] >> 4) * 4u;
-    return carries_data && segment[2] * 256u + segment[3] != WORLD_PORT;
+    const uint8_t *segment = packet + (packet[0] & 15u) * 4u;
+    return packet[9] != IP_PROTO_TCP || segment[2] * 256u + segment[3] != WORLD_PORT;
 }
 
 static bool buffers_are_scarce(void)
@@ -247,6 +255,16 @@ static void end_rest_for(const struct abi_frame_slot *slot)
             return;
         }
     }
+}
+
+/* What programs send to each other lies in the heap until it is read, each segment, however short, in a buffer of its own. When memory is
+ * scarce such data is lost, as on a wire, and sent again later. What comes from outside lies in the pool, and is looked at in take_frame. */
+int lwip_refuse_packet(struct pbuf *packet)
+{
+    if (network_may_send() || !pbuf_match_allocsrc(packet, PBUF_TYPE_ALLOC_SRC_MASK_STD_HEAP) || !carries_data(packet->payload, packet->len))
+        return 0;
+    pbuf_free(packet);
+    return 1;
 }
 
 static void take_frame(const struct abi_frame_slot *slot)
@@ -362,6 +380,20 @@ static void run_arp_ticks(uint64_t now_ns)
 
 /* --- Connections of programs ------------------------------------------------------------------------------- */
 
+/* Forget the closed connection that has rested longest; false: there is none. */
+static bool end_oldest_rest(void)
+{
+    struct tcp_pcb *oldest = NULL;
+    for (struct tcp_pcb *pcb = tcp_tw_pcbs; pcb != NULL; pcb = pcb->next) {
+        if (oldest == NULL || tcp_ticks - pcb->tmr > tcp_ticks - oldest->tmr)
+            oldest = pcb;
+    }
+    if (oldest == NULL)
+        return false;
+    tcp_abort(oldest);
+    return true;
+}
+
 /* Abort the open connection of the lowest priority that was idle longest; false: there is none. */
 static bool close_oldest_idle(void)
 {
@@ -376,9 +408,15 @@ static bool close_oldest_idle(void)
     return true;
 }
 
+bool network_may_send(void)
+{
+    return lwip_stats.mem.used + NETWORK_MEMORY_KEPT_BYTES <= MEM_SIZE
+           && lwip_stats.memp[MEMP_TCP_SEG]->used + NETWORK_SEGMENTS_KEPT <= MEMP_NUM_TCP_SEG;
+}
+
 struct tcp_pcb *network_new_connection(void)
 {
-    if (lwip_stats.memp[MEMP_TCP_PCB]->used + NETWORK_CONNECTIONS_KEPT >= MEMP_NUM_TCP_PCB && !close_oldest_idle())
+    if (lwip_stats.memp[MEMP_TCP_PCB]->used + NETWORK_CONNECTIONS_KEPT >= MEMP_NUM_TCP_PCB && !end_oldest_rest() && !close_oldest_idle())
         return NULL;
     struct tcp_pcb *pcb = tcp_new();
     if (pcb != NULL)
@@ -434,8 +472,21 @@ uint64_t network_poll(uint64_t now_ns)
         run_tcp_ticks(now_ns);
     netif_poll_all();
     plan_tcp_ticks(now_ns);
+    if (sent_since_poll)
+        sent_since_poll = false;
     uint64_t due_ns = tcp_due_ns != 0 ? tcp_due_ns : ABI_NEVER;
     if (arp_ticks_wanted > 0 && arp_last_ns + ARP_TICK_NS < due_ns)
         due_ns = arp_last_ns + ARP_TICK_NS;
     return due_ns;
+}
+
+bool network_poll_is_due(void)
+{
+    if (sent_since_poll)
+        return true;
+    for (const struct netif *netif = netif_list; netif != NULL; netif = netif->next) {
+        if (netif->loop_first != NULL)
+            return true;
+    }
+    return false;
 }

@@ -7,6 +7,7 @@
 #ifndef OBJECTS_NETWORK_H
 #define OBJECTS_NETWORK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Bring lwIP and the interface up with the address of the ABI page. Once, at birth. */
@@ -16,9 +17,15 @@ void network_init(void);
  * ABI_NEVER: only when a frame arrives). */
 uint64_t network_poll(uint64_t now_ns);
 
-/* A connection for a program's socket, of a priority below that of the world's own port: when connections run out, programs' oldest idle
- * ones are closed first. NETWORK_CONNECTIONS_KEPT stay for the world's port. NULL: programs have as many as they may. */
+/* Programs have sent something since, so there are timers to plan or segments of the world's own to deliver. */
+bool network_poll_is_due(void);
+
+/* A connection for a program's socket, of a priority below that of the world's own port: when connections run out, closed
+ * ones that only rest are forgotten, then programs' oldest idle ones are closed. NETWORK_CONNECTIONS_KEPT stay for the world's port. NULL: programs have as many as they may. */
 struct tcp_pcb;
 struct tcp_pcb *network_new_connection(void);
+
+/* Is there memory for what a program wants to send? The last of it (NETWORK_MEMORY_KEPT_BYTES, NETWORK_SEGMENTS_KEPT) is for the world's port. */
+bool network_may_send(void);
 
 #endif

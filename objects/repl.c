@@ -39,18 +39,6 @@ void *repl_make_globals(void)
 
 /* --- Running -------------------------------------------------------------------------------------------- */
 
-static void print_exception(void *exception)
-{
-    nlr_buf_t nlr;
-    if (nlr_push(&nlr) == 0) {
-        mp_obj_print_exception(&mp_plat_print, MP_OBJ_FROM_PTR(exception));
-        nlr_pop();
-    } else {
-        static const char text[] = "(the exception could not be shown)\n";
-        mp_hal_stdout_tx_strn_cooked(text, sizeof text - 1);
-    }
-}
-
 static mp_obj_t compile(const char *source, size_t bytes, mp_parse_input_kind_t kind, bool show)
 {
     mp_lexer_t *lexer = mp_lexer_new_from_str_len(MP_QSTR__lt_stdin_gt_, source, bytes, 0);
@@ -72,7 +60,7 @@ static enum run_outcome report(void *exception)
     const mp_obj_type_t *type = ((mp_obj_base_t *)exception)->type;
     if (mp_obj_is_subclass_fast(MP_OBJ_FROM_PTR(type), MP_OBJ_FROM_PTR(&mp_type_SystemExit)))
         return exit_outcome(exception);
-    print_exception(exception);
+    mp_obj_print_protected(&mp_plat_print, MP_OBJ_FROM_PTR(exception), PRINT_EXC);
     return RUN_RAISED;
 }
 
@@ -161,6 +149,7 @@ static void serve_statement(struct session *session)
     struct thread *thread = thread_current();
     nlr_buf_t nlr;
     thread->at_prompt = true;
+    thread->prompt_bytes = 0;
     session_set_busy(session, false);
     if (nlr_push(&nlr) == 0) {
         vstr_t line;
@@ -220,6 +209,8 @@ static void exec_main(void *argument)
         (void)thread_park(NULL, abi_clock() + RETRY_NS); /* a new session that waits for memory */
     mp_thread_init_state(&state, THREAD_SESSION_STACK_BYTES - ABI_PAGE_BYTES, session_globals(request->session),
                          session_globals(request->session));
+    if (thread->exec != NULL)
+        viewer_exec_begin(thread->exec);
     mp_parse_input_kind_t kind = is_expression(request->source, request->bytes) ? MP_PARSE_SINGLE_INPUT : MP_PARSE_FILE_INPUT;
     enum run_outcome outcome = run(request->source, request->bytes, kind, kind == MP_PARSE_SINGLE_INPUT);
     if (thread->exec != NULL)

@@ -14,12 +14,16 @@
 #include "objects/waiting.h"
 
 #define WRITE_PIECE_BYTES 1024u
+#define NS_PER_MS 1000000ull
+
+_Static_assert(VIEWER_LINE_BYTES_MAX == 8192, "a line that is too long is told so in words");
 
 struct session {
     bool used;
     bool busy;                        /* runs a line or a program: not waiting at the prompt */
     char name[SESSION_NAME_BYTES_MAX + 1];
     struct thread *thread;            /* the foreground */
+    struct thread *reader;            /* has the line editor; others that read a line wait for it */
     mp_obj_dict_t *globals;
     mp_obj_dict_t modules;            /* loaded modules, while the session is not the loaded one */
     mp_obj_t asyncio_context;         /* likewise: the names of its asyncio.core */
@@ -57,6 +61,7 @@ static void session_main(void *argument)
     struct session *session = argument;
     mp_state_thread_t state = {0};
     mp_thread_init_state(&state, THREAD_SESSION_STACK_BYTES - ABI_PAGE_BYTES, NULL, NULL);
+    thread_current()->at_prompt = true;
     session->globals = repl_make_globals();
     mp_globals_set(session->globals);
     mp_locals_set(session->globals);
@@ -182,6 +187,20 @@ uint64_t session_stream_replay(const struct session *session, unsigned lines)
     return start == 0 || seen == 0 ? start : line_start;
 }
 
+/* Wait until there is room, at most so long. What was waited counts against the viewers that lag still, unless it was not theirs: the gate
+ * was shut (frames waited for it and none left), or the world was resumed meanwhile and its clock went on without it. */
+static void wait_for_room(struct session *session, size_t bytes, uint64_t most_ns)
+{
+    uint64_t resumed = abi_info()->resumed, end_ns = abi_clock() + most_ns;
+    uint32_t released = abi_info()->transmit_released;
+    do {
+        (void)thread_park(&session->stream, end_ns);
+    } while (viewers_would_lose(session, bytes) && abi_clock() < end_ns);
+    bool shut = abi_frames_wait_for_gate() && abi_info()->transmit_released == released;
+    if (!shut && abi_info()->resumed == resumed)
+        viewers_lag_used(session, bytes, most_ns);
+}
+
 /* Hold the printing thread up, within each viewer's allowance, while viewers would lose output; those that lag on are dropped. */
 static void make_room(struct session *session, size_t bytes)
 {
@@ -194,9 +213,7 @@ static void make_room(struct session *session, size_t bytes)
             viewers_lag_used(session, bytes, left_ns);
             return;
         }
-        uint64_t before_ns = abi_clock();
-        (void)thread_park(&session->stream, before_ns + left_ns);
-        viewers_lag_used(session, bytes, abi_clock() - before_ns);
+        wait_for_room(session, bytes, left_ns < VIEWER_LAG_STEP_MS * NS_PER_MS ? left_ns : VIEWER_LAG_STEP_MS * NS_PER_MS);
     }
 }
 
@@ -236,7 +253,7 @@ void session_set_busy(struct session *session, bool busy)
 {
     session->busy = busy;
     if (!busy)
-        viewers_note_output();
+        viewers_line_ended(session);
 }
 
 void session_interrupt_thread(struct thread *thread)
@@ -276,27 +293,33 @@ int session_read_char(struct session *session)
     int key = 0;
     size_t bytes;
     struct viewer *from;
-    wait_for_input(session, true);
-    (void)viewers_take_input(session, true, &key, NULL, &bytes, &from);
+    do {
+        wait_for_input(session, true);
+    } while (viewers_take_input(session, true, &key, NULL, &bytes, &from) != VIEWER_INPUT_KEY);
     return key;
 }
 
 /* Take input until a line is complete. */
-static int edit_line(struct session *session)
+static int edit_line(struct session *session, const vstr_t *line)
 {
-    static char text[VIEWER_LINE_BYTES_MAX]; /* used between two waits only */
+    static char text[VIEWER_LINE_BYTES_MAX]; /* of all sessions: used between two waits only */
     for (;;) {
         int key = 0;
         size_t bytes = 0;
         struct viewer *from = NULL;
         wait_for_input(session, false);
-        if (viewers_take_input(session, false, &key, text, &bytes, &from) == VIEWER_INPUT_LINE) {
+        enum viewer_input input = viewers_take_input(session, false, &key, text, &bytes, &from);
+        if (input == VIEWER_INPUT_TOO_LONG)
+            mp_raise_ValueError(MP_ERROR_TEXT("the line is too long (more than 8192 bytes)"));
+        if (input == VIEWER_INPUT_NONE)
+            continue;
+        if (input == VIEWER_INPUT_LINE) {
             session->busy = true;
             terminal_whole_line(text, bytes);
-            /* The others see the line as if it were typed here. */
+            /* The others see the line as if it were typed here. Held up for them, this thread lets others use the text meanwhile. */
             make_room(session, bytes + 2);
             viewer_skip(from, session->stream_end, session->stream_end + bytes + 2);
-            session_write(session, text, bytes);
+            session_write(session, line->buf + line->len - bytes, bytes);
             session_write(session, "\r\n", 2);
             return 0;
         }
@@ -306,23 +329,52 @@ static int edit_line(struct session *session)
     }
 }
 
+/* Wait for the line editor. Whoever has it hands it on, so that the prompt, which comes back again and again, does not keep it from others. */
+static void take_editor(struct session *session)
+{
+    struct thread *thread = thread_current();
+    if (thread->in_editor || (MP_STATE_THREAD(gc_lock_depth) & GC_COLLECT_FLAG) != 0)
+        mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("a line is being read: callbacks and finalisers cannot"));
+    while (session->reader != NULL && session->reader != thread) {
+        mp_handle_pending(true);
+        (void)thread_park(&session->reader, ABI_NEVER);
+    }
+    session->reader = thread;
+}
+
+/* To whoever waits for it next, in the order of the threads from the running one on: each has its turn. */
+static void give_editor_on(struct session *session)
+{
+    struct thread *self = thread_current(), *thread = self;
+    session->reader = NULL;
+    do {
+        thread = threads_next(thread);
+        if (thread != NULL && thread->state == THREAD_PARKED && thread->awaited == &session->reader) {
+            session->reader = thread;
+            thread_wake(thread);
+            return;
+        }
+    } while (thread != self);
+}
+
 int session_read_line(struct session *session, vstr_t *line, const char *prompt)
 {
     struct thread *thread = thread_current();
-    CHECK(!thread->in_editor);
     nlr_buf_t nlr;
+    take_editor(session);
     thread->in_editor = true;
     terminal_load(index_of(session));
     int end = 0;
     bool raised = true;
     if (nlr_push(&nlr) == 0) {
         terminal_begin(line, prompt, viewers_have_terminal(session));
-        end = edit_line(session);
+        end = edit_line(session, line);
         nlr_pop();
         raised = false;
     }
     terminal_save(index_of(session));
     thread->in_editor = false;
+    give_editor_on(session);
     if (raised)
         nlr_jump(nlr.ret_val);
     return end;

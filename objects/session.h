@@ -6,7 +6,7 @@
  * ends it by SystemExit at the prompt.
  *
  * Bounds: SESSIONS_MAX sessions. A viewer may hold up a printing thread for VIEWER_LAG_MS in all until it has caught up; then it
- * is disconnected. */
+ * is disconnected. Time in which nothing left the world, as its gate was shut, is not counted, and a resume begins the count anew. */
 #ifndef OBJECTS_SESSION_H
 #define OBJECTS_SESSION_H
 
@@ -61,7 +61,7 @@ void session_set_busy(struct session *session, bool busy);
 void session_interrupt_thread(struct thread *thread);
 
 /* Read one line from the session's viewers into `line` (appended, without newline) for the running thread, with line editing for
- * terminals. Returns 0, or a control character (CHAR_CTRL_C, CHAR_CTRL_D, CHAR_CTRL_E) of an empty line. */
+ * terminals. One thread of a session reads at a time: the others wait until it has its line. Returns 0, or a control character (CHAR_CTRL_C, CHAR_CTRL_D, CHAR_CTRL_E) of an empty line. */
 struct _vstr_t;
 int session_read_line(struct session *session, struct _vstr_t *line, const char *prompt);
 /* One byte of input, as it comes. */

@@ -102,6 +102,7 @@ struct thread *thread_create(enum thread_kind kind, void (*entry)(void *), void 
     thread->exec = NULL;
     thread->in_editor = false;
     thread->at_prompt = false;
+    thread->prompt_bytes = 0;
     thread->language_state = NULL;
     thread->awaited = NULL;
     uint64_t *canary = (uint64_t *)(void *)thread->stack;
@@ -152,7 +153,7 @@ void thread_yield(void)
 
 bool thread_yield_is_due(void)
 {
-    if (queue_first != NULL || abi_frame_waits() || abi_info()->resumed != resumed_seen)
+    if (queue_first != NULL || abi_frame_waits() || abi_info()->resumed != resumed_seen || hooks->poll_is_due())
         return true;
     return threads_commit_epoch != 0 || (next_deadline_ns != ABI_NEVER && abi_clock() >= next_deadline_ns);
 }

@@ -35,11 +35,14 @@ struct thread {
     struct viewer *exec;         /* the request whose output it writes, else NULL: the session's */
     bool in_editor;              /* the session's line editor is loaded while it runs */
     bool at_prompt;              /* reads or compiles a line: may use a little of the heap's reserve */
+    size_t prompt_bytes;         /* allocated so, for the present line */
 };
 
 struct threads_hooks {
     /* Let in what arrived and what is due; return the next time at which something will be due (ABI_NEVER: nothing). */
     uint64_t (*poll)(uint64_t now_ns);
+    /* Has the running thread left something for poll to do: output, a deadline that poll does not know yet? Asked often: cheap. */
+    bool (*poll_is_due)(void);
     /* Before `thread` runs, and after it stopped running. */
     void (*enter)(struct thread *thread);
     void (*leave)(struct thread *thread);
@@ -60,7 +63,7 @@ struct thread *thread_current(void);
 /* Let others run. Only from a thread. */
 void thread_yield(void);
 
-/* Would a yield be of use to anybody now: another thread, a frame, a deadline that has come? Cheap. */
+/* Would a yield be of use to anybody now: another thread, a frame, a deadline that has come, output to send? Cheap. */
 bool thread_yield_is_due(void);
 
 /* Park the running thread until thread_wake, threads_wake_all of `awaited`, or the deadline (ABI_NEVER: none). True: woken. May return

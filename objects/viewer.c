@@ -1,5 +1,5 @@
 /* A viewer's life: GREETING (no first line yet) -> PLAIN, TERMINAL or EXEC -> free. Callbacks of lwIP only record what happened;
- * connections are closed in viewers_poll, never inside a callback. */
+ * connections are closed in viewers_poll, never inside a callback of their own. */
 #include "objects/viewer.h"
 
 #include <stdio.h>
@@ -199,14 +199,20 @@ static bool take_interrupt(struct viewer *viewer)
 static void handle_interrupt(struct viewer *viewer)
 {
     if (viewer->kind == VIEWER_EXEC) {
-        if (viewer->thread != NULL && take_interrupt(viewer))
+        if (viewer->thread == NULL || viewer->thread->language_state == NULL)
+            return; /* it has not begun: viewer_exec_begin */
+        if (take_interrupt(viewer))
             session_interrupt_thread(viewer->thread);
-        if (viewer->thread != NULL)
-            forget_input(viewer);
+        forget_input(viewer);
     } else if (session_is_busy(viewer->session)) {
         if (take_interrupt(viewer))
             (void)session_interrupt(viewer->session);
     }
+}
+
+void viewer_exec_begin(struct viewer *viewer)
+{
+    handle_interrupt(viewer);
 }
 
 static void handle_input(struct viewer *viewer)
@@ -256,21 +262,35 @@ static void connection_lost(void *argument, err_t error)
     free_viewer(viewer);
 }
 
+/* A place for a new viewer. When all are taken, the oldest one whose peer has closed its side goes, whatever it waits for. */
+static struct viewer *find_place(void)
+{
+    struct viewer *oldest = NULL;
+    for (unsigned i = 0; i < VIEWERS_MAX; i++) {
+        struct viewer *viewer = &viewers[i];
+        if (viewer->kind == VIEWER_FREE)
+            return viewer;
+        if (viewer->kind == VIEWER_PLAIN && viewer->peer_closed && (oldest == NULL || viewer->number < oldest->number))
+            oldest = viewer;
+    }
+    if (oldest != NULL)
+        close_connection(oldest);
+    return oldest;
+}
+
 static err_t accepted(void *argument, struct tcp_pcb *connection, err_t error)
 {
     (void)argument;
     if (error != ERR_OK || connection == NULL)
         return ERR_VAL;
-    struct viewer *viewer = NULL;
-    for (unsigned i = 0; i < VIEWERS_MAX && viewer == NULL; i++) {
-        if (viewers[i].kind == VIEWER_FREE)
-            viewer = &viewers[i];
-    }
+    struct viewer *viewer = find_place();
     if (viewer == NULL) {
         tcp_abort(connection);
         return ERR_ABRT;
     }
+    static uint64_t last_number;
     viewer->kind = VIEWER_GREETING;
+    viewer->number = ++last_number;
     viewer->connection = connection;
     viewer->greeting_deadline_ns = abi_clock() + VIEWER_GREETING_MS * NS_PER_MS;
     tcp_setprio(connection, TCP_PRIO_NORMAL - 1); /* gives way to a newer viewer only */
@@ -302,7 +322,7 @@ void viewers_mark(const struct session *session)
 
 /* --- The poll ------------------------------------------------------------------------------------------- */
 
-/* A viewer whose peer has closed its side stays until its lines have been run and their output was sent. */
+/* A viewer whose peer has closed its side stays until its own lines have been run and their output was sent. */
 static bool is_over(const struct viewer *viewer)
 {
     if (viewer->closing)
@@ -311,7 +331,7 @@ static bool is_over(const struct viewer *viewer)
         return false;
     if (viewer->kind == VIEWER_TERMINAL)
         return true;
-    return viewer->kind == VIEWER_PLAIN && viewer->input == NULL && !session_is_busy(viewer->session)
+    return viewer->kind == VIEWER_PLAIN && viewer->input == NULL && !(viewer->line_runs && session_is_busy(viewer->session))
            && viewer->sent == session_stream_end(viewer->session);
 }
 
@@ -327,8 +347,26 @@ static void poll_viewer(struct viewer *viewer, uint64_t now_ns)
         close_connection(viewer);
 }
 
+/* While the world stood still nobody could take its output: each viewer has its whole allowance again. */
+static void notice_resume(void)
+{
+    static uint64_t resumed_seen;
+    uint64_t resumed = abi_info()->resumed;
+    if (resumed == resumed_seen)
+        return;
+    resumed_seen = resumed;
+    for (unsigned i = 0; i < VIEWERS_MAX; i++)
+        viewers[i].lag_left_ns = VIEWER_LAG_MS * NS_PER_MS;
+}
+
+bool viewers_poll_is_due(void)
+{
+    return viewers_work_waits;
+}
+
 uint64_t viewers_poll(uint64_t now_ns)
 {
+    notice_resume();
     uint64_t due_ns = ABI_NEVER;
     bool work = viewers_work_waits || viewers_starved;
     if (work)

@@ -8,6 +8,8 @@
  * anything else, or nothing for VIEWER_GREETING_MS: `session main` (a `session` line that comes later still counts). Byte 0x03 interrupts
  * the session's program; after the source of an exec, the exec. A new viewer is shown the last lines of the session.
  *
+ * A line has VIEWER_LINE_BYTES_MAX bytes at most: a longer one is thrown away up to its end, and whoever waits for it is told by an exception.
+ *
  * A viewer's unread input is bounded by its TCP window. Output is sent from the session's ring as the connection takes it; a viewer
  * that falls behind further than the ring reaches is disconnected. */
 #ifndef OBJECTS_VIEWER_H
@@ -26,15 +28,21 @@ void viewers_init(void);
 /* Send what is due, close what is over. Returns when it needs to be called again. */
 uint64_t viewers_poll(uint64_t now_ns);
 
+/* Something to send or to close has come up since. */
+bool viewers_poll_is_due(void);
+
 /* A session's stream has grown. */
 void viewers_note_output(void);
+/* The session waits at its prompt: what its viewers typed has been run. */
+void viewers_line_ended(struct session *session);
 
 /* --- For sessions */
 
-enum viewer_input { VIEWER_INPUT_NONE, VIEWER_INPUT_KEY, VIEWER_INPUT_LINE };
+enum viewer_input { VIEWER_INPUT_NONE, VIEWER_INPUT_KEY, VIEWER_INPUT_LINE, VIEWER_INPUT_TOO_LONG };
 
 /* Take the next input of any of the session's viewers: a key of a terminal into *key, or a whole line into `line` (room for
- * VIEWER_LINE_BYTES_MAX) and *bytes, with the viewer that typed it. `keys`: lines too come as single bytes. */
+ * VIEWER_LINE_BYTES_MAX) and *bytes, with the viewer that typed it. `keys`: lines too come as single bytes. Of a line that is too long
+ * nothing is taken into `line`; NONE: what came was the rest of one. */
 enum viewer_input viewers_take_input(struct session *session, bool keys, int *key, char *line, size_t *bytes,
                                      struct viewer **from);
 bool viewers_input_waits(const struct session *session, bool keys);
@@ -61,6 +69,8 @@ void viewers_lag_used(struct session *session, size_t bytes, uint64_t used_ns);
 
 /* Output of the request's thread; waits while the connection takes nothing. Output for a client that has gone is dropped. */
 void viewer_exec_write(struct viewer *viewer, const char *text, size_t bytes);
+/* The request's thread can be interrupted from now on, and is when that was asked for before. */
+void viewer_exec_begin(struct viewer *viewer);
 /* The request is done. */
 void viewer_exec_end(struct viewer *viewer, bool raised);
 

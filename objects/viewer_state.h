@@ -24,6 +24,9 @@ struct viewer {
     struct pbuf *input;             /* arrived, not taken yet */
     bool provisional;               /* no first line came in time: a `session` line may still follow */
     bool peer_closed;               /* nothing more will arrive */
+    bool discards;                  /* up to the next newline: the line is too long */
+    bool line_runs;                 /* a line that it typed is being run */
+    uint64_t number;                /* in the order of coming */
     bool closing;                   /* to be closed when what is queued has been handed to TCP */
     uint64_t greeting_deadline_ns;
     struct session *session;

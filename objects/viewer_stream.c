@@ -101,6 +101,15 @@ void viewer_flush(struct viewer *viewer)
     session_output_drained(viewer->session);
 }
 
+void viewers_line_ended(struct session *session)
+{
+    for (unsigned i = 0; i < VIEWERS_MAX; i++) {
+        if (viewers[i].session == session)
+            viewers[i].line_runs = false;
+    }
+    viewers_work_waits = true;
+}
+
 void viewer_skip(struct viewer *viewer, uint64_t from, uint64_t to)
 {
     if (viewer->skip_count == VIEWER_SKIPS_MAX)
@@ -175,36 +184,42 @@ void viewers_lag_used(struct session *session, size_t bytes, uint64_t used_ns)
 
 /* --- Input for sessions ---------------------------------------------------------------------------------- */
 
-/* Bytes of the viewer's first whole line with its newline; 0: there is none yet. */
+/* Bytes of the viewer's first line that can be taken now, with its newline; 0: none yet. A line that is too long is taken in parts. */
 static size_t whole_line_bytes(const struct viewer *viewer)
 {
     u16_t at = pbuf_memfind(viewer->input, "\n", 1, 0);
     if (at != 0xffff)
         return (size_t)at + 1;
-    if (viewer->peer_closed || viewer->input->tot_len >= VIEWER_LINE_BYTES_MAX)
+    if (viewer->peer_closed || viewer->discards || viewer->input->tot_len > VIEWER_LINE_BYTES_MAX + 1)
         return viewer->input->tot_len;
     return 0;
 }
 
-static size_t take_line(struct viewer *viewer, char *line)
+/* Take the first line, or a part of one that is too long, away. */
+static enum viewer_input take_line(struct viewer *viewer, char *line, size_t *bytes)
 {
-    size_t whole = whole_line_bytes(viewer);
-    size_t bytes = whole < VIEWER_LINE_BYTES_MAX ? whole : VIEWER_LINE_BYTES_MAX;
-    (void)pbuf_copy_partial(viewer->input, line, (u16_t)bytes, 0);
+    size_t whole = whole_line_bytes(viewer), length = whole;
+    bool rest = viewer->discards, ended = pbuf_get_at(viewer->input, (u16_t)(whole - 1)) == '\n';
+    if (ended)
+        length--;
+    if (ended && length > 0 && pbuf_get_at(viewer->input, (u16_t)(length - 1)) == '\r')
+        length--;
+    bool fits = length <= VIEWER_LINE_BYTES_MAX;
+    if (fits && !rest)
+        *bytes = pbuf_copy_partial(viewer->input, line, (u16_t)length, 0);
+    viewer->discards = (rest || !fits) && !ended;
     viewer_consume_input(viewer, whole);
     viewers_work_waits = true;
-    if (bytes > 0 && line[bytes - 1] == '\n')
-        bytes--;
-    if (bytes > 0 && line[bytes - 1] == '\r')
-        bytes--;
-    return bytes;
+    if (rest)
+        return VIEWER_INPUT_NONE;
+    return fits ? VIEWER_INPUT_LINE : VIEWER_INPUT_TOO_LONG;
 }
 
 static bool has_input(const struct viewer *viewer, const struct session *session, bool keys)
 {
     if (!shows(viewer, session) || viewer->closing || viewer->input == NULL)
         return false;
-    return keys || viewer->kind == VIEWER_TERMINAL || pbuf_get_at(viewer->input, 0) == KEY_INTERRUPT || whole_line_bytes(viewer) > 0;
+    return keys || viewer->discards || viewer->kind == VIEWER_TERMINAL || pbuf_get_at(viewer->input, 0) == KEY_INTERRUPT || whole_line_bytes(viewer) > 0;
 }
 
 bool viewers_input_waits(const struct session *session, bool keys)
@@ -234,14 +249,15 @@ enum viewer_input viewers_take_input(struct session *session, bool keys, int *ke
             continue;
         *from = viewer;
         uint8_t first = pbuf_get_at(viewer->input, 0);
-        if (viewer->kind == VIEWER_TERMINAL || keys || first == KEY_INTERRUPT) {
+        if (!viewer->discards && (viewer->kind == VIEWER_TERMINAL || keys || first == KEY_INTERRUPT)) {
             *key = first;
             viewer_consume_input(viewer, 1);
             viewers_work_waits = true;
             return VIEWER_INPUT_KEY;
         }
-        *bytes = take_line(viewer, line);
-        return VIEWER_INPUT_LINE;
+        enum viewer_input input = take_line(viewer, line, bytes);
+        viewer->line_runs = viewer->line_runs || input == VIEWER_INPUT_LINE;
+        return input;
     }
     return VIEWER_INPUT_NONE;
 }

@@ -28,7 +28,9 @@
 /* Programs of the world may talk to each other: 127.0.0.1 and the world's own address stay inside. */
 #define LWIP_HAVE_LOOPIF 1
 #define LWIP_NETIF_LOOPBACK 1
-#define LWIP_LOOPBACK_MAX_PBUFS 0 /* the windows of the connections bound it */
+#define LWIP_LOOPBACK_MAX_PBUFS 1024 /* under way; what is full sends again soon */
+/* What a program sends to itself and does not read must leave memory for others. */
+#define LWIP_HOOK_IP4_INPUT(packet, netif) lwip_refuse_packet(packet)
 #define IP_REASSEMBLY 0
 #define IP_FRAG 0
 
@@ -64,7 +66,7 @@
 
 #define LWIP_NETIF_HOSTNAME 0
 #define LWIP_NETIF_API 0
-/* Only how many of each pool are in use. */
+/* Only how much of the heap and of each pool is in use. */
 #define LWIP_STATS 1
 #define LWIP_STATS_DISPLAY 0
 #define LINK_STATS 0
@@ -74,7 +76,7 @@
 #define ICMP_STATS 0
 #define UDP_STATS 0
 #define TCP_STATS 0
-#define MEM_STATS 0
+#define MEM_STATS 1
 #define SYS_STATS 0
 #define MEMP_STATS 1
 

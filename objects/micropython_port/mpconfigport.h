@@ -122,6 +122,8 @@ void world_socket_event(const void *socket);
 struct tcp_pcb *world_new_connection(void);
 #define MICROPY_PY_SELECT_WAKE() world_socket_event((void *)0)
 #define MICROPY_PY_LWIP_TCP_NEW() world_new_connection()
+_Bool network_may_send(void);
+#define MICROPY_PY_LWIP_MAY_SEND() network_may_send()
 #define MICROPY_INTERNAL_WFE(timeout_ms) world_wait((void *)0, (unsigned long)(mp_int_t)(timeout_ms))
 
 /* Names that every session has besides Python's own. */

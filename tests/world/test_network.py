@@ -1,6 +1,7 @@
 """The network inside the world: users' servers and clients, takeover, idleness, bounds, hostile use."""
 import os
 import random
+import signal
 import socket
 import threading
 import time
@@ -147,7 +148,7 @@ _thread.start_new_thread(lambda: asyncio.run(main()), ())
     def test_connection_refused_is_an_error(self):
         output, raised = self.world.exec("import socket\nsocket.socket().connect(('10.0.2.15', 9))")
         self.assertTrue(raised)
-        self.assertIn("OSError", output)
+        self.assertIn("ECONNREFUSED", output)
 
     def test_programs_of_the_world_reach_each_other(self):
         self.run_source(ECHO)
@@ -165,6 +166,38 @@ _thread.start_new_thread(lambda: asyncio.run(main()), ())
         self.assertTrue(raised)
         self.assertIn("EAGAIN", output)
 
+    def test_close_of_a_listener_ends_the_connections_that_wait_for_it(self):
+        source = """
+import socket, gc
+s = socket.socket()
+s.bind(('', 8001))
+s.listen(%d)
+clients = []
+for i in range(%d):
+    c = socket.socket()
+    c.connect(('127.0.0.1', 8001))
+    clients.append(c)
+s.close()
+s = None
+gc.collect()
+fill = [b'A' * 500 for i in range(1000)]
+for c in clients:
+    c.settimeout(5)
+    try:
+        print(c.recv(1))
+    except OSError as e:
+        print(e)
+"""
+        for backlog, clients in ((0, 1), (1, 1), (5, 3), (256, 2)):
+            self.assertEqual(self.run_source(source % (backlog, clients)), "[Errno 104] ECONNRESET\n" * clients, f"backlog {backlog}")
+
+    def test_threads_in_accept_of_one_listener_take_a_connection_each(self):
+        self.run_source("import socket, _thread\ns = socket.socket(); s.bind(('', 8001)); s.listen(5)\ndef serve():\n    c, a = s.accept()\n"
+                        "    c.sendall(c.recv(10))\n\nfor i in range(3): _thread.start_new_thread(serve, ())\n")
+        for i in range(3):
+            client = self.world.connect(8001, b"%d." % i)
+            client.expect(r"%d\." % i)
+
     def test_udp_datagrams_arrive(self):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
             server.bind(("127.0.0.1", 0))
@@ -176,6 +209,51 @@ _thread.start_new_thread(lambda: asyncio.run(main()), ())
             self.assertEqual(data, b"ping")
             server.sendto(b"pong", address)
             client.expect(r"\(b'pong', \('10.0.2.2', %d\)\)" % port)
+
+    # --- while a program computes
+
+    COMPUTE = "import time\ndef compute(ms):\n    end = time.ticks_add(time.ticks_ms(), ms)\n    while time.ticks_diff(end, time.ticks_ms()) > 0: pass\n\n"
+
+    def test_output_of_a_computing_program_appears_at_once(self):
+        client = self.world.session("computing")
+        client.send(self.COMPUTE + "compute(700); print('step'); compute(1000000)\n")
+        client.expect("step\n")
+        running = self.world.start_exec(self.COMPUTE + "compute(700); print('step'); compute(1000000)", "other")
+        client.send("\x03")
+        running.expect("step\n")
+
+    def test_computing_program_reaches_itself(self):
+        self.assertEqual(self.run_source(self.COMPUTE + """
+import socket
+s = socket.socket(); s.bind(('', 8002)); s.listen(1)
+c = socket.socket(); c.connect(('127.0.0.1', 8002))
+a = s.accept()[0]
+a.setblocking(False)
+compute(1000)
+c.send(b'x')
+end = time.ticks_add(time.ticks_ms(), 2000)
+while True:
+    try:
+        print(a.recv(1))
+        break
+    except OSError:
+        if time.ticks_diff(end, time.ticks_ms()) < 0:
+            print('nothing')
+            break
+"""), "b'x'\n")
+
+    def test_computing_program_sends_again_what_was_lost(self):
+        server = self.world.start_exec(self.COMPUTE + "import socket\ns = socket.socket(); s.bind(('', 8001)); s.listen(1); print('listens')\n"
+                                       "c = s.accept()[0]\nc.send(b'hello')\ncompute(1500); c.send(b'late'); compute(1000000)")
+        server.expect("listens")
+        client = self.world.connect(8001)
+        client.expect("hello")
+        time.sleep(1)
+        self.world.command("hold")
+        time.sleep(1)
+        self.world.command("drop")
+        self.world.command("release")
+        client.expect("late")
 
     # --- takeover
 
@@ -225,6 +303,43 @@ _thread.start_new_thread(lambda: asyncio.run(main()), ())
             while len(client.received) < 1 + len(data) and client.receive():
                 pass
             self.assertTrue(client.received[1:] == data)
+
+    def assert_printing_survives(self, trouble):
+        """The client of a session that prints without an end reads all the time, while `trouble` happens to the world."""
+        client = self.world.session("printer")
+        client.send("i = 0\nwhile True: print('line', i); i += 1\n\n")
+        client.expect("line 10000\n")
+        over = threading.Event()
+        worker = threading.Thread(target=lambda: (trouble(), over.set()))
+        worker.start()
+        while not over.is_set():
+            client.receive(0.05)
+        worker.join()
+        self.assertFalse(client.ended)
+        client.taken = len(client.received)
+        client.expect("line [0-9]+\n")
+        client.send(b"\x03")
+        client.expect("KeyboardInterrupt:? *\n>>> $")
+
+    def test_viewer_of_a_printing_program_survives_a_takeover(self):
+        def takeover():
+            self.world.command("hold")
+            time.sleep(0.05)  # the program's output has nowhere to go any more
+            self.world.process.send_signal(signal.SIGSTOP)
+            time.sleep(0.5)
+            self.world.process.stdin.write("drop\nrelease\nresume\n")
+            self.world.process.stdin.flush()
+            self.world.process.send_signal(signal.SIGCONT)
+            for _ in range(3):
+                self.assertEqual(self.world.process.stdout.readline(), "ok\n")
+        self.assert_printing_survives(takeover)
+
+    def test_viewer_of_a_printing_program_survives_a_shut_gate(self):
+        def stall():
+            self.world.command("hold")
+            time.sleep(0.6)
+            self.world.command("release")
+        self.assert_printing_survives(stall)
 
     # --- idleness
 
@@ -285,6 +400,55 @@ _thread.start_new_thread(lambda: asyncio.run(main()), ())
             clients[i].expect("accepted\n")
         self.assertEqual(self.world.exec("'still served'")[0], "'still served'\n")
         wait_until(lambda: any(c.receive(0.001) is False and c.ended for c in clients), "an idle connection was closed")
+
+    def test_short_connections_of_a_program_close_no_open_ones(self):
+        self.run_source(ECHO)
+        clients = []
+        for i in range(10):
+            clients.append(self.world.connect(8001, b"x"))
+            clients[i].expect("x")
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            def serve():
+                for i in range(100):
+                    connection, _ = server.accept()
+                    connection.recv(1)
+                    connection.close()
+            worker = threading.Thread(target=serve)
+            worker.start()
+            time.sleep(1.1)  # ages of connections are counted in half seconds
+            self.run_source(f"import socket\nfor i in range(100):\n    s = socket.socket()\n    s.connect(('10.0.2.2', {server.getsockname()[1]}))\n"
+                            "    s.close()\n")
+            worker.join()
+        for client in clients:
+            client.send("y")
+            client.expect("y")
+
+    def test_program_that_does_not_read_from_itself_makes_nobody_mute(self):
+        client = self.world.session("other")
+        for port, address in ((8002, "127.0.0.1"), (8003, "10.0.2.15")):
+            self.run_source(f"""
+import socket, _thread
+s = socket.socket(); s.bind(('', {port})); s.listen(1)
+pairs, sent = [], 0
+def send(c):
+    global sent
+    for i in range(4000):
+        sent += c.send(b'x')
+for i in range(10):
+    c = socket.socket(); c.connect(('{address}', {port}))
+    c.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    pairs.append((c, s.accept()[0]))
+    _thread.start_new_thread(send, (c,))
+s.close()
+""")
+            before, now = "", self.world.value("sent")
+            while before != now:
+                time.sleep(0.3)
+                before, now = now, self.world.value("sent")
+            for _ in range(10):
+                client.send("print('y' * 3000)\n")
+                client.expect("y{3000}\n>>> $")
+            self.run_source("for c, a in pairs:\n    c.close(); a.close()\n")
 
     def test_bad_use_of_sockets_raises_and_stops_nothing(self):
         source = """

@@ -65,6 +65,14 @@ class ProgramTest(unittest.TestCase):
         client.read_to_end()
         return client.received
 
+    def test_exec_is_interrupted_by_control_c_that_comes_with_its_source(self):
+        source = b"while True: pass"
+        for name in (b"main", b"fresh"):
+            client = self.world.connect(first=b"exec %s %d\n" % (name, len(source)) + source + b"\x03")
+            output, raised = parse_exec(client.read_to_end())
+            self.assertTrue(raised)
+            self.assertIn("KeyboardInterrupt", output)
+
     def test_exec_program_runs_on_when_its_client_goes(self):
         client = self.world.start_exec("import time\nfor i in range(50):\n    print(i)\n    time.sleep(0.01)\nfinished = True")
         client.expect("0\n")
@@ -155,6 +163,23 @@ asyncio.run(main())
         client.send("import _thread\nt = _thread.start_new_thread(lambda: 1//0, ())\n")
         client.expect("Unhandled exception in thread.*ZeroDivisionError")
 
+    UNSHOWABLE = "class O:\n    def __repr__(self): return self.nme\n    def run(self, *args): raise ValueError(self)\n\n"
+
+    def test_thread_exception_that_cannot_be_shown_ends_that_thread_only(self):
+        client = self.world.session("unshowable")
+        client.send(self.UNSHOWABLE + "import _thread\nt = _thread.start_new_thread(lambda: O().run(), ())\n")
+        client.expect("Unhandled exception in thread.*could not be shown")
+        client.send("t = _thread.start_new_thread(O().run, ())\n")
+        client.expect("Unhandled exception in thread.*could not be shown")
+        self.assertEqual(self.world.exec("'alive'"), ("'alive'\n", False))
+
+    def test_scheduled_exception_that_cannot_be_shown_leaves_the_scheduler_working(self):
+        client = self.world.session("scheduled")
+        client.send(self.UNSHOWABLE + "import micropython\nmicropython.schedule(O().run, 0)\n")
+        client.expect("could not be shown.*>>> $")
+        client.send("micropython.schedule(print, 'called')\n")
+        client.expect("called\n")
+
     def test_endless_recursion_is_an_exception(self):
         output, raised = self.world.exec("def f(): f()\nf()")
         self.assertTrue(raised)
@@ -217,6 +242,13 @@ print('over')
         output, raised = self.world.exec(source)
         self.assertFalse(raised, output)
         self.assertIn("over", output)
+
+    def test_sleep_of_a_negative_or_no_number_raises(self):
+        for seconds in ("-0.001", "-1", "float('nan')"):
+            output, raised = self.world.exec(f"import time\ntime.sleep({seconds})")
+            self.assertTrue(raised)
+            self.assertIn("ValueError: sleep length must be non-negative", output)
+        self.assertEqual(self.world.exec("import time\ntime.sleep(0); time.sleep_ms(-1); time.sleep_us(-1); print('over')"), ("over\n", False))
 
     def test_deep_structures_stop_nothing(self):
         for source in ("x = []\nfor i in range(100000): x = [x]\nrepr(x)", "eval('[' * 3000 + ']' * 3000)", "eval('-' * 5000 + '1')",
@@ -313,6 +345,50 @@ print('over')
         for _ in range(20):
             hog.send("1 + 1\n")
             hog.expect("2\n>>> $")
+
+    FILL_ROOT = ("import _thread, time\nroot.log = []\nfull = 0\ndef fill():\n    global full\n    while True:\n        try:\n"
+                 "            while True: root.log.append('x' * 500)\n        except MemoryError:\n            full += 1; time.sleep(0.1)\n\n"
+                 "t = _thread.start_new_thread(fill, ())\nwhile full < 5: time.sleep(0.01)\n\nprint('full')\n")
+
+    def test_heap_filled_through_root_leaves_room_for_others(self):
+        other = self.world.session("other")
+        hog = self.world.session("hog")
+        hog.send(self.FILL_ROOT)
+        hog.expect("full\n>>> $")
+        for _ in range(10):
+            for client in (other, self.world.session("new")):
+                client.send("print(sum([i for i in range(1000)]))\n")
+                client.expect("499500\n>>> $")
+            self.assertEqual(self.world.exec("x = list(range(100)); print(len(x))", "exec"), ("100\n", False))
+            hog.send("1 + 1\n")
+            hog.expect("2\n>>> $")
+        other.send("root.log = None\n")
+        other.expect(">>> $")
+        hog.send("y = bytearray(3000000); len(y)\n")
+        hog.expect("3000000\n>>> $")
+
+    def test_lines_that_fill_root_leave_room_for_lines_of_others(self):
+        rich = self.world.session("rich")
+        rich.send("mine = [bytearray(1000) for i in range(1000)]\n")
+        rich.expect(">>> $")
+        hog = self.world.session("hog")
+        hog.send(self.FILL_ROOT)
+        hog.expect("full\n>>> $")
+        typist = self.world.session("typist")
+        errors = lines = 0
+        while errors < 5:
+            lines += 1
+            typist.send(f"root.line{lines} = '{'y' * 6000}'\n")
+            errors += b"MemoryError" in typist.expect("(.*?)>>> $").group(0)
+            self.assertLess(lines, 2000)
+        for client in (rich, self.world.session("new")):
+            for _ in range(10):
+                client.send("1 + 1\n")
+                client.expect("2\n>>> $")
+        rich.send("root.log = None\n")
+        rich.expect(">>> $")
+        hog.send("'freed'\n")
+        hog.expect("'freed'\n>>> ")
 
     def test_growing_in_place_is_charged_too(self):
         hog = self.world.session("grow")

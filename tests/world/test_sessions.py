@@ -78,6 +78,32 @@ class SessionTest(unittest.TestCase):
         client.socket.shutdown(1)
         self.assertIn(b"done\n", client.read_to_end())
 
+    def test_clients_that_left_a_busy_session_lock_nobody_out(self):
+        busy = self.world.session("main")
+        busy.send("import time; print('busy'); time.sleep(1000)\n")
+        busy.expect("busy\n")
+        for first in (b"session main\n", b"session main\n1 + 1\n"):
+            for _ in range(60):
+                client = self.world.connect(first=first)
+                client.expect("busy\n")
+                client.close()
+            self.world.session(f"after{len(first)}").send("1 + 1\n")
+        self.assertEqual(self.world.exec("'served'"), ("'served'\n", False))
+        busy.send(b"\x03")
+        busy.expect("KeyboardInterrupt")
+
+    def test_line_that_is_too_long_is_refused_whole(self):
+        client = self.world.session("longline")
+        for filler in (8200, 20000, 200000):
+            client.send("print('cut')#" + "x" * filler + ";print('tail')\n6*7\n")
+            text = client.expect(r"(.*too long.*)42\n>>> $").group(1)
+            self.assertNotIn(b"cut\n", text)
+            self.assertNotIn(b"tail", text)
+        client.send("n = len('" + "y" * (8192 - 11) + "')\r\nn\n")
+        client.expect("8181\n>>> $")
+        client.send("try: input()\nexcept ValueError as e: print('told', e)\n\n" + "z" * 9000 + "\n")
+        client.expect("told the line is too long.*>>> $")
+
     def test_print_of_a_thread_goes_to_the_session_that_started_it(self):
         first, second = self.world.session("threads1"), self.world.session("threads2")
         first.send("import _thread, time\n_thread.start_new_thread(lambda: (time.sleep(0.1), print('from thread')), ())\n")
@@ -175,6 +201,20 @@ class SessionTest(unittest.TestCase):
         terminal.expect(">>> ")
         terminal.send("name\r")
         terminal.expect("'you'")
+
+    def test_threads_in_input_get_a_line_each(self):
+        for client, enter in ((self.world.session("readers1"), "\n"), (self.world.terminal("readers2"), "\r")):
+            client.send("import _thread, time; got = []" + enter)
+            client.expect(">>> ")
+            client.send("def ask(n): got.append((n, input('line %d? ' % n)))" + enter + enter)
+            client.expect(">>> ")
+            client.send("t = [_thread.start_new_thread(ask, (i,)) for i in range(3)]; ask(3); time.sleep(0.1)" + enter)
+            client.expect(r"(line \d\? ){4}$")
+            for answer in "abcd":
+                client.send(answer * 5 + enter)
+            client.expect(">>> $")
+            client.send("sorted(n for n, line in got), sorted(line for n, line in got)" + enter)
+            client.expect(r"\(\[0, 1, 2, 3\], \['aaaaa', 'bbbbb', 'ccccc', 'ddddd'\]\)\r?\n>>> $")
 
     # --- interrupts
 

@@ -19,6 +19,10 @@ _Noreturn void lwip_assert_failed(const char *what, const char *file, int line);
 /* Unpredictable, from the ABI's entropy: initial sequence numbers and ports come from it. */
 uint32_t lwip_random(void);
 
+/* Throws an IP packet that arrived away, returning 1, when memory does not suffice to keep it. */
+struct pbuf;
+int lwip_refuse_packet(struct pbuf *packet);
+
 #define LWIP_PLATFORM_DIAG(message)
 #define LWIP_PLATFORM_ASSERT(what) lwip_assert_failed(what, __FILE__, __LINE__)
 #define LWIP_RAND() lwip_random()
