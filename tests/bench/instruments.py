@@ -155,7 +155,6 @@ def started_cluster(nodes=3, **options):
         cluster.start()
         cluster.wait_ok()
     except BaseException:
-        cluster.explain()
-        cluster.remove()
+        cluster.__exit__(*sys.exc_info())
         raise
     return cluster
