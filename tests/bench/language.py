@@ -79,6 +79,7 @@ def measure_language(results, quick):
         report_linux(results, times, computed, {name: source + call(runs) for name, source in sources.items()}, runs)
     else:
         print("perf_bench on Linux is not measured: build/bench/guest or build/bench/micropython is missing (make bench makes them)")
+        results.meta["left_out"].append("perf_bench on Linux")
 
 
 def report(results, times, epochs, runs):
