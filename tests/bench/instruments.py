@@ -125,6 +125,12 @@ def probe_again(cluster, before):
     return {name: {key: (value + after[name][key]) / 2 for key, value in values.items()} for name, values in before.items()}
 
 
+def require_host(cluster, host):
+    """AssertionError: the world is on another node by now, so `host` was not measured all the time."""
+    if cluster.wait_host() != host:
+        raise AssertionError("the world changed its host during a measurement: this machine is too busy")
+
+
 class ProcessorTime:
     """Seconds of processor time that the QEMUs of a cluster used since this was made, and the wall time."""
 
