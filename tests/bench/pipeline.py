@@ -142,9 +142,13 @@ def run_epochs(cluster, call):
     }
 
 
+def around_freeze_ns(probes):
+    """The stop begins with the entry into the kernel, a fault's way, and ends with the TLB's flush on the way back: neither is in the freeze's own time."""
+    return probes["fault"]["p50"] + probes["flush"]["p50"]
+
+
 def report_freeze(results, probes, pages, facts):
-    # The stop begins with the entry into the kernel, a fault's way, and ends with the TLB's flush on the way back: neither is in the freeze's own time.
-    around = probes["fault"]["p50"] + probes["flush"]["p50"]
+    around = around_freeze_ns(probes)
     reference = around + facts["pages"] * probes["entry"]["p50"]
     freeze = facts["freeze"]
     results.add(f"stop at a freeze, {pages} pages written", freeze.count, freeze.percentile(50) + around, freeze.percentile(99) + around,
