@@ -1,7 +1,8 @@
 """What measurements are made with: the management port's metrics and probes, percentiles, the load of this machine.
 
 Everything comes through the command and plain sockets, as a user has them. A histogram of the management port has two buckets for each power
-of two of nanoseconds, so a percentile read from it is right within a fifth; a client's own times are exact.
+of two of nanoseconds, the first of which ends at one and a half times its start, and counts are taken as spread evenly in their bucket: a
+percentile read from it may be too high by up to a half and too low by up to a third. A client's own times are exact, and so is a mean.
 """
 import os
 import subprocess
