@@ -39,8 +39,8 @@ def measure_image_size(results, quick, long=False):
             facts = run_epochs(cluster, f"epochs(64, {100 if quick else 1000})")
             middle = facts["freeze"].mean()
             smallest = smallest or middle
-            results.add(f"stop at a freeze, 64 pages, image of {image_pages(cluster) // 256} MiB", facts["freeze"].count, middle, reference=smallest,
-                        formula="with the smallest image", aim50=1.1, note="means, as p50 is right only within a fifth")
+            results.add(f"stop at a freeze, 64 pages, {size} MiB of data", facts["freeze"].count, middle, reference=smallest,
+                        formula="with the smallest image", aim50=1.1, note=f"an image of {image_pages(cluster) // 256} MiB; means, as a histogram's p50 is too rough")
 
 
 def measure_cold_start(results, quick, long=False):

@@ -1,7 +1,8 @@
 """What measurements are made with: the management port's metrics and probes, percentiles, the load of this machine.
 
 Everything comes through the command and plain sockets, as a user has them. A histogram of the management port has two buckets for each power
-of two of nanoseconds, so a percentile read from it is right within a fifth; a client's own times are exact.
+of two of nanoseconds, the first of which ends at one and a half times its start, and counts are taken as spread evenly in their bucket: a
+percentile read from it may be too high by up to a half and too low by up to a third. A client's own times are exact, and so is a mean.
 """
 import os
 import subprocess
@@ -125,6 +126,12 @@ def probe_again(cluster, before):
     return {name: {key: (value + after[name][key]) / 2 for key, value in values.items()} for name, values in before.items()}
 
 
+def require_host(cluster, host):
+    """AssertionError: the world is on another node by now, so `host` was not measured all the time."""
+    if cluster.wait_host() != host:
+        raise AssertionError("the world changed its host during a measurement: this machine is too busy")
+
+
 class ProcessorTime:
     """Seconds of processor time that the QEMUs of a cluster used since this was made, and the wall time."""
 
@@ -155,7 +162,6 @@ def started_cluster(nodes=3, **options):
         cluster.start()
         cluster.wait_ok()
     except BaseException:
-        cluster.explain()
-        cluster.remove()
+        cluster.__exit__(*sys.exc_info())
         raise
     return cluster

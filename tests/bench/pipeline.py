@@ -2,7 +2,7 @@
 import time
 
 import programs
-from instruments import Metrics, ProcessorTime, percentile, probe_again, probe_all, started_cluster
+from instruments import Metrics, ProcessorTime, percentile, probe_again, probe_all, require_host, started_cluster
 from lab import Connection
 
 # epochs(pages, count) closes `count` epochs, in each of which one byte of `pages` pages changed, one behind the other.
@@ -127,8 +127,7 @@ def run_epochs(cluster, call):
     printed = cluster.execute(f"{call}\n", timeout_s=300).split()
     share = used.share(host)
     after, standby_after = Metrics(cluster, host), Metrics(cluster, standby)
-    if cluster.wait_host() != host:
-        raise AssertionError("the world changed its host during a measurement: this machine is too busy")
+    require_host(cluster, host)
     epochs = after.grown(before, "world_freezes")
     return {
         "epochs": epochs,
@@ -143,9 +142,13 @@ def run_epochs(cluster, call):
     }
 
 
+def around_freeze_ns(probes):
+    """The stop begins with the entry into the kernel, a fault's way, and ends with the TLB's flush on the way back: neither is in the freeze's own time."""
+    return probes["fault"]["p50"] + probes["flush"]["p50"]
+
+
 def report_freeze(results, probes, pages, facts):
-    # The stop begins with the entry into the kernel, a fault's way, and ends with the TLB's flush on the way back: neither is in the freeze's own time.
-    around = probes["fault"]["p50"] + probes["flush"]["p50"]
+    around = around_freeze_ns(probes)
     reference = around + facts["pages"] * probes["entry"]["p50"]
     freeze = facts["freeze"]
     results.add(f"stop at a freeze, {pages} pages written", freeze.count, freeze.percentile(50) + around, freeze.percentile(99) + around,

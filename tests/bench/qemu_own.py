@@ -7,7 +7,7 @@ import time
 
 import counters
 from crowd import ask_once
-from guests import DISK_MIB, Guests
+from guests import Guests
 from lab import wait_until
 
 START_S = 120

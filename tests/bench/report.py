@@ -1,5 +1,6 @@
 """Rows of results: the table on the terminal, results.json, and the comparison with a baseline of ratios."""
 import json
+import os
 
 UNITS = {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9}
 
@@ -27,10 +28,25 @@ class Results:
         self.rows.append(row)
         print_row(row)
 
+    def take(self, measure, *arguments):
+        """Call `measure(self, ...)`. What it added counts only if it ends well: half a measurement looks like a whole one to a comparison."""
+        before = list(self.rows), dict(self.probes), dict(self.series)
+        try:
+            measure(self, *arguments)
+        except BaseException:
+            self.rows, self.probes, self.series = before
+            raise
+
     def save(self, path):
-        with open(path, "w") as file:
-            json.dump({"meta": self.meta, "probes": self.probes, "rows": self.rows, "series": self.series}, file, indent=1)
-            file.write("\n")
+        save_json({"meta": self.meta, "probes": self.probes, "rows": self.rows, "series": self.series}, path)
+
+
+def save_json(value, path, **options):
+    """All of it or, if this is ended meanwhile, what stood there before."""
+    with open(path + ".new", "w") as file:
+        json.dump(value, file, indent=1, **options)
+        file.write("\n")
+    os.replace(path + ".new", path)
 
 
 def show(row, value):
@@ -74,6 +90,18 @@ def ratios(results):
             for row in results["rows"] if row["ratio50"] is not None}
 
 
+def why_no_baseline(meta):
+    """Sentences that say why results are none to compare with later; none if they are good enough."""
+    reasons = []
+    if meta["quick"]:
+        reasons.append("These are results of QUICK=1: their samples are too small.")
+    if meta["failed"]:
+        reasons.append(f"Not measured, as something failed: {', '.join(meta['failed'])}.")
+    if meta["left_out"]:
+        reasons.append(f"Not asked for, or not come to: {', '.join(meta['left_out'])}.")
+    return reasons
+
+
 def compare(results, baseline):
     """Lines that say how each ratio stands to the baseline's."""
     now = ratios(results)
@@ -83,6 +111,6 @@ def compare(results, baseline):
             before, after = baseline.get(name, {}).get(key), now.get(name, {}).get(key)
             if before is None and after is None:
                 continue
-            change = f"{(after / before - 1) * 100:+.0f} %" if before and after is not None else "new" if before is None else "missing"
+            change = "new" if before is None else "missing" if after is None else f"{(after / before - 1) * 100:+.0f} %" if before else "-"
             lines.append(f"{name:<52} {key:<8} {before if before is not None else '-':>9} {after if after is not None else '-':>9} {change:>8}")
     return lines

@@ -2,6 +2,7 @@
 import inspect
 import os
 import signal
+import sys
 
 import counters
 from counters import Refused
@@ -21,7 +22,12 @@ class System:
         self.fast = fast
 
     def __enter__(self):
-        self.begin()
+        self.cluster = self.create()
+        try:
+            self.begin()
+        except BaseException:
+            self.cluster.__exit__(*sys.exc_info())
+            raise
         return self
 
     def __exit__(self, kind, error, trace):
@@ -48,8 +54,10 @@ class World(System):
     adapter = counters.Line
     detection = {True: "timeout 200 ms", False: "timeout 200 ms"}
 
+    def create(self):
+        return started_cluster(3, memory=MEMORY_MIB)
+
     def begin(self):
-        self.cluster = started_cluster(3, memory=MEMORY_MIB)
         self.cluster.execute(counters.WORLD_SERVER)
         self.address = self.cluster.address(counters.PORT)
 
@@ -76,17 +84,14 @@ class World(System):
 class GuestSystem(System):
     """Three Linux guests."""
 
+    def create(self):
+        return Guests(3, self.service, self.fast)
+
     def begin(self):
-        self.cluster = Guests(3, self.service, self.fast)
-        try:
-            self.cluster.start()
-            self.at = {node: self.cluster.address(self.port, node) for node in self.cluster.nodes}
-            self.prepare()
-            self.wait_whole()
-        except BaseException:
-            self.cluster.explain()
-            self.cluster.remove()
-            raise
+        self.cluster.start()
+        self.at = {node: self.cluster.address(self.port, node) for node in self.cluster.nodes}
+        self.prepare()
+        self.wait_whole()
 
     def prepare(self):
         """Ways in besides the clients'."""

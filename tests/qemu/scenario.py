@@ -5,6 +5,7 @@ failure, and checks ONE-STORY in every status that a test asks for: two nodes ne
 """
 
 import atexit
+import glob
 import json
 import os
 import shutil
@@ -38,21 +39,21 @@ class WatchedCluster(Cluster):
         return self
 
     def __exit__(self, kind, error, trace):
-        if kind is not None:
-            self.explain()
-        self.remove()
+        try:
+            if kind is not None:
+                self.explain()
+        finally:
+            self.remove()
 
     def remove(self):
-        """End everything that runs and remove the folder, also when the command itself is at fault."""
+        """End everything that runs and remove the folder, also when the command itself is at fault or does not end."""
         atexit.unregister(self.remove)
-        pids = self.pids()
-        self.try_command("destroy")
-        for pid in pids.values():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        shutil.rmtree(self.parent, ignore_errors=True)
+        try:
+            self.try_command("destroy")
+        finally:
+            for path in glob.glob(os.path.join(glob.escape(self.directory), "**", "*.pid"), recursive=True):
+                kill_recorded(path)
+            shutil.rmtree(self.parent, ignore_errors=True)
 
     def explain(self):
         """Status and the last log lines of each node, for whoever reads the failure."""
@@ -112,6 +113,19 @@ class WatchedCluster(Cluster):
 
     def wait_ok(self, deadline_s=CATCH_UP_S):
         super().wait_ok(deadline_s)
+
+
+def kill_recorded(path):
+    """Kill the process of a pid file, unless it is gone and its number another's by now: the file says when its process started, too."""
+    try:
+        with open(path) as file:
+            pid, started = map(int, file.read().split()[:2])
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()  # from the third on; the name before them may hold anything
+        if int(fields[22 - 3]) == started:
+            os.kill(pid, signal.SIGKILL)
+    except (OSError, ValueError):
+        pass  # it has ended, or never ran
 
 
 class Scenario(unittest.TestCase):
