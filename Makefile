@@ -344,7 +344,7 @@ $(bench_python): $(sources_dir)/micropython.stamp $(mpy_cross)
 		>$(@D).log 2>&1 || { tail -n 20 $(@D).log; exit 1; }
 	@touch $@
 
-# QUICK=1: small samples; LONG=1: images above 256 MiB too. Timings are never tests; tests/bench/README.md says how to read them.
+# QUICK=1: small samples; LONG=1: large images too. Timings are never tests; tests/bench/README.md says how to read them.
 bench:
 	@third-party/setup.sh
 	@third-party/setup.sh packages-bench || echo "bench: goes on without plots"
