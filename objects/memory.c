@@ -145,8 +145,16 @@ static void spread_blame(size_t shared_before)
         charge->blame -= less < charge->blame ? less : charge->blame;
         charge->allocated = 0;
         if (whole)
-            charge->blame = 0;
+            charge->blame = charge->grown = 0;
     }
+}
+
+static void set_alive(struct memory_charge *charge, size_t bytes)
+{
+    size_t shrunk = bytes < charge->alive ? charge->alive - bytes : 0;
+    charge->grown += bytes > charge->alive ? bytes - charge->alive : 0;
+    charge->grown -= shrunk < charge->grown ? shrunk : charge->grown;
+    charge->alive = charge->bytes = bytes;
 }
 
 static __attribute__((noinline)) void collect_from(uintptr_t stack_pointer)
@@ -162,7 +170,7 @@ static __attribute__((noinline)) void collect_from(uintptr_t stack_pointer)
         session_mark(session);
         mark_threads(session, stack_pointer);
         size_t bytes = finish_marking(marked_bytes);
-        session_charge(session)->bytes = bytes;
+        set_alive(session_charge(session), bytes);
         marked_bytes += bytes;
     }
     used_bytes = marked_bytes;
@@ -210,7 +218,7 @@ static size_t kept_bytes(const struct memory_charge *charge, size_t bytes)
     if (charge == NULL)
         return HEAP_PROMPT_BYTES;
     if (thread->at_prompt && thread->prompt_bytes + bytes <= HEAP_PROMPT_BYTES)
-        return charge->blame > share_bytes ? reserve_bytes / 2 : 0;
+        return charge->blame + charge->grown > share_bytes ? reserve_bytes / 2 : 0;
     return charge->bytes + charge->blame + bytes > share_bytes ? reserve_bytes : HEAP_PROMPTS_KEPT_BYTES;
 }
 

@@ -13,7 +13,7 @@
  *
  * Reading and compiling a line and telling what it raised (struct thread, at_prompt) may take HEAP_PROMPT_BYTES where programs get nothing
  * any more, so that a full session can still `del`. Programs leave twice that free, whatever their charge; lines of a session that is to
- * blame leave half of the reserve, so that lines cannot lock out other sessions' lines.
+ * blame, or has grown itself meanwhile, by more than its share leave half of the reserve: lines cannot lock out other sessions' lines.
  *
  * Collections also follow allocation (HEAP_COLLECT_BYTES_MIN): garbage is taken back before it spreads over every page. */
 #ifndef OBJECTS_MEMORY_H
@@ -29,7 +29,9 @@ struct session;
 struct memory_charge {
     size_t bytes;     /* alive at the last collection, and allocated since */
     size_t allocated; /* since the last collection */
+    size_t alive;     /* of the last collection */
     size_t blame;     /* of what the shared part took of the reserve */
+    size_t grown;     /* by so much itself, since the reserve was touched */
 };
 
 /* The heap is [base, base + bytes). Once, at birth, on the initial stack, whose high end is `stack_top`. */

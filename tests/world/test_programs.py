@@ -367,20 +367,22 @@ print('over')
         hog.send("y = bytearray(3000000); len(y)\n")
         hog.expect("3000000\n>>> $")
 
-    def test_lines_that_fill_root_leave_room_for_lines_of_others(self):
+    def assert_lines_leave_room_for_lines_of_others(self, line):
         rich = self.world.session("rich")
         rich.send("mine = [bytearray(1000) for i in range(1000)]\n")
         rich.expect(">>> $")
+        typist = self.world.session("typist")
+        typist.send("mine = [None] * 2000\n")
+        typist.expect(">>> $")
         hog = self.world.session("hog")
         hog.send(self.FILL_ROOT)
         hog.expect("full\n>>> $")
-        typist = self.world.session("typist")
         errors = lines = 0
-        while errors < 5:
+        while errors < 3:
             lines += 1
-            typist.send(f"root.line{lines} = '{'y' * 6000}'\n")
+            typist.send(line % lines + f" = '{'y' * 6000}'\n")
             errors += b"MemoryError" in typist.expect("(.*?)>>> $").group(0)
-            self.assertLess(lines, 2000)
+            self.assertLess(lines, 650)  # of about 870 that the reserve would take
         for client in (rich, self.world.session("new")):
             for _ in range(10):
                 client.send("1 + 1\n")
@@ -389,6 +391,12 @@ print('over')
         rich.expect(">>> $")
         hog.send("'freed'\n")
         hog.expect("'freed'\n>>> ")
+
+    def test_lines_that_fill_root_leave_room_for_lines_of_others(self):
+        self.assert_lines_leave_room_for_lines_of_others("root.line%d")
+
+    def test_lines_that_fill_their_session_leave_room_for_lines_of_others(self):
+        self.assert_lines_leave_room_for_lines_of_others("mine[%d]")
 
     def test_growing_in_place_is_charged_too(self):
         hog = self.world.session("grow")
