@@ -30,10 +30,12 @@ static bool manifest_valid(const struct catchup *catchup, unsigned peer, const s
     struct group_facts facts;
     group_facts(catchup->config.group, &facts);
     bool joins = facts.applied_index == 0;
-    return (joins || snapshot->term <= facts.term + GROUP_TERM_JUMP_MAX) && manifest->pages_max == catchup->config.world_pages_max && manifest->reserved == 0 && manifest->epoch <= GROUP_NUMBER_MAX &&
-           raft_id_node(snapshot->leader_id) == peer && snapshot->reserved == 0 && snapshot->term <= GROUP_NUMBER_MAX && snapshot->last_index >= 1 && snapshot->last_index <= GROUP_NUMBER_MAX &&
-           snapshot->last_term >= 1 && snapshot->last_term <= snapshot->term && snapshot->configuration_index >= 1 &&
-           snapshot->configuration_index <= snapshot->last_index && members_valid(snapshot->members, snapshot->member_count);
+    bool term_possible = snapshot->term <= GROUP_NUMBER_MAX && (joins || snapshot->term <= facts.term + GROUP_TERM_JUMP_MAX);
+    return term_possible && manifest->pages_max == catchup->config.world_pages_max && manifest->reserved == 0 && manifest->epoch <= GROUP_NUMBER_MAX &&
+           raft_id_node(snapshot->leader_id) == peer && snapshot->reserved == 0 && snapshot->last_index >= 1 &&
+           snapshot->last_index <= GROUP_NUMBER_MAX && snapshot->last_term >= 1 && snapshot->last_term <= snapshot->term &&
+           snapshot->configuration_index >= 1 && snapshot->configuration_index <= snapshot->last_index &&
+           members_valid(snapshot->members, snapshot->member_count);
 }
 
 /* Nothing to gain from it: this node leads, or has applied what it covers, or a newer leader's is under way. */

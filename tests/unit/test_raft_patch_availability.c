@@ -262,17 +262,23 @@ static void test_raft_patch_19_leader_that_was_silent_for_an_election_timeout_is
 
 /* --- 20: a snapshot that was overtaken by a newer one ------------------------------------------------------ */
 
+/* Server 1 leads, and 3 has all of it; 2 was not heard of. */
+static void open_leader_of_six_entries(struct lab *server)
+{
+    const struct lab_entry log[] = {lab_change(1, "VVV"), lab_command(1), lab_command(1), lab_command(1), lab_command(1)};
+    lab_open(server, 1, 1, 5, log);
+    lab_win_election(server, 3);
+    lab_persist_all(server);
+    lab_hear_result(server, 3, 0, 6);
+}
+
 /* 20: it had installed an older snapshot than the leader's last one, and could have gone on from the log, but what it rejected was not the
  * last snapshot's index; so it was told nothing until the wait for the installation timed out, and then got another snapshot. */
 static void test_raft_patch_20_server_that_installed_an_older_snapshot_goes_on_from_the_log(void **state)
 {
     (void)state;
     struct lab server;
-    const struct lab_entry log[] = {lab_change(1, "VVV"), lab_command(1), lab_command(1), lab_command(1), lab_command(1)};
-    lab_open(&server, 1, 1, 5, log);
-    lab_win_election(&server, 3);
-    lab_persist_all(&server);
-    lab_hear_result(&server, 3, 0, 6);
+    open_leader_of_six_entries(&server);
     lab_take_snapshot(&server, 3, 1); /* entry 3 stays */
     lab_hear_result(&server, 2, 5, 0);
     assert_non_null(lab_sent(&server, RAFT_INSTALL_SNAPSHOT, 2));
@@ -291,11 +297,7 @@ static void test_raft_patch_20_server_with_another_entry_there_is_probed_once(vo
 {
     (void)state;
     struct lab server;
-    const struct lab_entry log[] = {lab_change(1, "VVV"), lab_command(1), lab_command(1), lab_command(1), lab_command(1)};
-    lab_open(&server, 1, 1, 5, log);
-    lab_win_election(&server, 3);
-    lab_persist_all(&server);
-    lab_hear_result(&server, 3, 0, 6);
+    open_leader_of_six_entries(&server);
     lab_take_snapshot(&server, 5, 3); /* the entries from 3 on stay */
     lab_hear_result(&server, 2, 5, 0);
     assert_non_null(lab_sent(&server, RAFT_INSTALL_SNAPSHOT, 2));
