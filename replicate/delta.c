@@ -11,11 +11,13 @@ enum {
     RUN_GAP_BYTES = DELTA_RUN_BYTES + 1,
     /* A run of at least one byte and the gap behind it. */
     RUNS_MAX = REPLICATE_PAGE_BYTES / (1 + RUN_GAP_BYTES) + 1,
+    WINDOW_BYTES = 64, /* in which runs are sought at once */
+    LENGTH_SHIFT = 12, /* in a run's head, above its offset */
 };
 
 struct run {
-    uint16_t offset;
-    uint16_t bytes;
+    uint32_t offset;
+    uint32_t bytes;
 };
 
 struct run_list {
@@ -23,10 +25,8 @@ struct run_list {
     uint32_t bytes;         /* of all runs */
     uint32_t changed;       /* of them, bytes that differ */
     uint32_t stretches;     /* of bytes that all differ */
-    struct run runs[RUNS_MAX];
+    uint32_t heads[RUNS_MAX]; /* as the format has them: offset | (bytes - 1) << 12 */
 };
-
-#define BYTE_TOPS 0x8080808080808080ull
 
 static const uint8_t zero_page[REPLICATE_PAGE_BYTES] __attribute__((aligned(64)));
 
@@ -57,94 +57,103 @@ static uint32_t next_difference(const uint8_t *a, const uint8_t *b, uint32_t at,
     return at;
 }
 
-/* The top bit of each byte of `difference` that is not zero. */
-static uint64_t byte_flags(uint64_t difference)
+/* Bit i: byte i of `word` is not zero. */
+static uint64_t bytes_not_zero(uint64_t word)
 {
-    const uint64_t low = ~BYTE_TOPS;
-    return (((difference & low) + low) | difference) & BYTE_TOPS;
+    const uint64_t low = 0x7f7f7f7f7f7f7f7full;
+    uint64_t tops = (((word & low) + low) | word) & ~low;
+    return (tops >> 7) * 0x0102040810204080ull >> 56;
 }
 
-static uint32_t flags_count(uint64_t flags)
+/* Bit i: byte i of `bytes` bytes differs; a multiple of 8, at most WINDOW_BYTES. */
+static inline uint64_t bytes_different(const uint8_t *a, const uint8_t *b, uint32_t bytes)
 {
-    return (uint32_t)((flags >> 7) * 0x0101010101010101ull >> 56);
-}
-
-/* The bytes [begin, end) differ, behind all that was added before. */
-static void add_run(struct run_list *out, uint32_t begin, uint32_t end)
-{
-    if (out->count > 0) {
-        struct run *last = &out->runs[out->count - 1];
-        if (begin - (last->offset + (uint32_t)last->bytes) < RUN_GAP_BYTES) {
-            last->bytes = (uint16_t)(end - last->offset);
-            return;
-        }
+    uint64_t bits = 0;
+#pragma GCC unroll 8
+    for (uint32_t at = 0; at < bytes; at += 8) {
+        bits |= bytes_not_zero(word_at(a + at) ^ word_at(b + at)) << at;
     }
-    out->runs[out->count++] = (struct run){(uint16_t)begin, (uint16_t)(end - begin)};
+    return bits;
 }
 
-/* The runs of one word, whose bytes that differ are in `flags`: two, if RUN_GAP_BYTES equal ones stand between them (more do not fit). */
-static void add_word(struct run_list *out, uint32_t at, uint64_t flags)
+static uint32_t bits_count(uint64_t bits)
 {
-    uint32_t first = (uint32_t)__builtin_ctzll(flags) / 8, end = 8 - (uint32_t)__builtin_clzll(flags) / 8;
-    uint64_t near = flags | flags << 8 | flags << 16 | flags << 24; /* each, and as many behind it as a run bridges */
-    uint64_t gap = ~near & BYTE_TOPS & (UINT64_MAX << first * 8) & (UINT64_MAX >> (8 - end) * 8);
-    if (gap == 0) {
-        add_run(out, at + first, at + end);
-        return;
-    }
-    uint32_t gap_at = (uint32_t)__builtin_ctzll(gap) / 8;
-    add_run(out, at + first, at + gap_at - (RUN_GAP_BYTES - 1));
-    add_run(out, at + (uint32_t)__builtin_ctzll(flags & UINT64_MAX << gap_at * 8) / 8, at + end);
+    const uint64_t pairs = 0x3333333333333333ull;
+    bits -= bits >> 1 & 0x5555555555555555ull;
+    bits = (bits & pairs) + (bits >> 2 & pairs);
+    bits = (bits + (bits >> 4)) & 0x0f0f0f0f0f0f0f0full;
+    return (uint32_t)(bits * 0x0101010101010101ull >> 56);
 }
 
 /* Find the runs in which `a` and `b` differ; `bytes` is a multiple of 8, at most a page. */
 static void find_runs(const uint8_t *a, const uint8_t *b, uint32_t bytes, struct run_list *out)
 {
-    uint64_t before = 0; /* the top bit set: the byte before differs */
-    uint32_t next = 0;
-    out->count = out->bytes = out->changed = out->stretches = 0;
-    uint32_t at = next_difference(a, b, 0, bytes);
-    while (at < bytes) {
-        uint64_t flags = byte_flags(word_at(a + at) ^ word_at(b + at));
+    static_assert(RUN_GAP_BYTES == 4, "`above` and `below` reach as far");
+    uint32_t count = 0, sum = 0, changed = 0, stretches = 0, next = 0;
+    uint32_t begin = 0, end = 0u - RUN_GAP_BYTES; /* of the last run; at first too far away for any other */
+    uint64_t before = 0; /* bit 63: the byte before differs */
+    for (uint32_t at = next_difference(a, b, 0, bytes); at < bytes; at = next_difference(a, b, next, bytes)) {
+        uint32_t window = bytes - at < WINDOW_BYTES ? bytes - at : WINDOW_BYTES;
+        uint64_t bits = window == WINDOW_BYTES ? bytes_different(a + at, b + at, WINDOW_BYTES) : bytes_different(a + at, b + at, window);
         before = at == next ? before : 0;
-        if (flags == BYTE_TOPS && before != 0) {
-            out->runs[out->count - 1].bytes += 8; /* in the midst of a stretch: the common case of a page that is new throughout */
-            out->changed += 8;
-        } else {
-            out->changed += flags_count(flags);
-            out->stretches += flags_count(flags & ~(flags << 8 | before >> 56));
-            add_word(out, at, flags);
-            before = flags & 1ull << 63;
-        }
-        next = at + 8;
-        bool goes_on = next < bytes && word_at(a + next) != word_at(b + next);
-        at = goes_on ? next : next_difference(a, b, next, bytes);
+        changed += bits_count(bits);
+        stretches += bits_count(bits & ~(bits << 1 | before >> 63));
+        before = bits;
+        next = at + window;
+
+        uint64_t above = bits | bits << 1, below = bits | bits >> 1;
+        uint64_t firsts = bits & ~((above | above << 2) << 1), lasts = bits & ~((below | below >> 2) >> 1);
+        do {
+            uint32_t first = at + (uint32_t)__builtin_ctzll(firsts);
+            if (first - end >= RUN_GAP_BYTES) {
+                begin = first;
+                end = first;
+                count++;
+            }
+            uint32_t behind = at + (uint32_t)__builtin_ctzll(lasts) + 1;
+            sum += behind - end;
+            end = behind;
+            out->heads[count - 1] = begin | (end - begin - 1) << LENGTH_SHIFT;
+            firsts &= firsts - 1;
+            lasts &= lasts - 1;
+        } while (firsts != 0);
     }
-    for (uint32_t i = 0; i < out->count; i++) {
-        out->bytes += out->runs[i].bytes;
-    }
+    out->count = count;
+    out->bytes = sum;
+    out->changed = changed;
+    out->stretches = stretches;
 }
 
-static uint8_t *write_runs(uint8_t *at, const struct run_list *list, const uint8_t *content)
+static struct run run_of(uint32_t head)
 {
-    for (uint32_t i = 0; i < list->count; i++) {
-        uint32_t packed = (uint32_t)list->runs[i].offset | (uint32_t)(list->runs[i].bytes - 1) << 12;
-        at[0] = (uint8_t)packed;
-        at[1] = (uint8_t)(packed >> 8);
-        at[2] = (uint8_t)(packed >> 16);
+    return (struct run){.offset = head & ((1u << LENGTH_SHIFT) - 1), .bytes = (head >> LENGTH_SHIFT) + 1};
+}
+
+/* The runs' heads and their bytes of `content`, which has `limit`. Up to 7 bytes behind them are written over. */
+static uint8_t *write_runs(uint8_t *at, const struct run_list *list, const uint8_t *content, uint32_t limit)
+{
+    const uint32_t *heads = list->heads, *end = heads + list->count;
+    for (const uint32_t *head = heads; head < end; head++) {
+        memcpy(at, head, sizeof *head); /* a byte more than it has: the next one's, or of the bytes */
         at += DELTA_RUN_BYTES;
     }
-    for (uint32_t i = 0; i < list->count; i++) {
-        memcpy(at, content + list->runs[i].offset, list->runs[i].bytes);
-        at += list->runs[i].bytes;
+    for (const uint32_t *head = heads; head < end; head++) {
+        struct run run = run_of(*head);
+        if (run.bytes <= 8 && run.offset + 8 <= limit) { /* the common case, for which calling memcpy costs more than the copy */
+            memcpy(at, content + run.offset, 8);
+        } else {
+            memcpy(at, content + run.offset, run.bytes);
+        }
+        at += run.bytes;
     }
     return at;
 }
 
 static struct run read_run(const uint8_t *at)
 {
-    uint32_t packed = (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16;
-    return (struct run){(uint16_t)(packed & 0xfff), (uint16_t)((packed >> 12) + 1)};
+    uint16_t low;
+    memcpy(&low, at, sizeof low);
+    return run_of((uint32_t)low | (uint32_t)at[2] << 16);
 }
 
 /* Runs ascend, do not overlap and end by `limit`; *bytes is their sum. */
@@ -153,10 +162,10 @@ static bool runs_valid(const uint8_t *runs, uint32_t count, uint32_t limit, uint
     uint32_t end = 0, sum = 0;
     for (uint32_t i = 0; i < count; i++) {
         struct run run = read_run(runs + i * DELTA_RUN_BYTES);
-        if (run.offset < end || (uint32_t)run.offset + run.bytes > limit) {
+        if (run.offset < end || run.offset + run.bytes > limit) {
             return false;
         }
-        end = (uint32_t)run.offset + run.bytes;
+        end = run.offset + run.bytes;
         sum += run.bytes;
     }
     *bytes = sum;
@@ -167,7 +176,17 @@ static void apply_runs(const uint8_t *runs, uint32_t count, const uint8_t *bytes
 {
     for (uint32_t i = 0; i < count; i++) {
         struct run run = read_run(runs + i * DELTA_RUN_BYTES);
-        memcpy(content + run.offset, bytes, run.bytes);
+        uint8_t *to = content + run.offset;
+        if (run.bytes <= 3) { /* the first, the middle and the last are all */
+            to[0] = bytes[0];
+            to[run.bytes / 2] = bytes[run.bytes / 2];
+            to[run.bytes - 1] = bytes[run.bytes - 1];
+        } else if (run.bytes <= 8) {
+            memcpy(to, bytes, 4);
+            memcpy(to + run.bytes - 4, bytes + run.bytes - 4, 4);
+        } else {
+            memcpy(to, bytes, run.bytes);
+        }
         bytes += run.bytes;
     }
 }
@@ -186,7 +205,7 @@ static void append_item(struct page_items *items, uint32_t page, const struct ru
         body += REPLICATE_PAGE_BYTES;
     } else {
         kind = (uint16_t)(DELTA_KIND_RUNS << KIND_SHIFT | list->count);
-        body = write_runs(body, list, content);
+        body = write_runs(body, list, content, REPLICATE_PAGE_BYTES);
     }
     if (content != NULL) {
         items->runs += list->stretches;
@@ -221,7 +240,7 @@ size_t delta_finish(struct delta_writer *writer, uint32_t world, uint64_t epoch,
     uint8_t *record_at = writer->items.buffer + writer->items.bytes;
     uint16_t run_count = (uint16_t)list.count;
     memcpy(record_at, &run_count, sizeof run_count);
-    uint8_t *end = write_runs(record_at + sizeof run_count, &list, (const uint8_t *)record);
+    uint8_t *end = write_runs(record_at + sizeof run_count, &list, (const uint8_t *)record, sizeof *record);
 
     struct delta_wire_header header = {
         .version = DELTA_VERSION,

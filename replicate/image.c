@@ -25,6 +25,8 @@ static_assert((int)REPLICATE_PAGE_BYTES == (int)ABI_PAGE_BYTES, "one page size")
 
 static const uint8_t zero_page[REPLICATE_PAGE_BYTES];
 
+enum { SHADOW_STRETCHES_MAX = 24 }; /* with more changes copying a whole page costs less than applying them */
+
 uint8_t *image_frame(const struct image *image, uint32_t page)
 {
     return image->machine->page_frame(image->machine->context, page);
@@ -223,10 +225,14 @@ enum status image_create(struct image **out, const struct image_config *config)
 
 /* -- host: the open epoch -- */
 
-/* Bring a shadow up to date by the item at `offset` of the delta, its last. Most pages change little. */
-static void apply_last_item(const struct image *image, size_t offset, uint8_t *shadow)
+/* Bring the shadow of a page up to date: by the item at `offset` of the delta, its last, which says `stretches` changes. Most pages change little. */
+static void update_shadow(const struct image *image, const uint8_t *frame, size_t offset, uint32_t stretches, uint8_t *shadow)
 {
     const struct page_items *items = &image->delta->items;
+    if (stretches > SHADOW_STRETCHES_MAX) {
+        memcpy(shadow, frame, REPLICATE_PAGE_BYTES);
+        return;
+    }
     struct page_item item;
     enum status status = page_item_next(items->buffer, items->bytes, image->pages_max, &offset, &item);
     CHECK(status == STATUS_OK);
@@ -241,13 +247,14 @@ static void capture_page(struct image *image, uint32_t page)
     const uint8_t *frame = image_frame(image, page);
     const uint8_t *captured = image_captured(image, page);
     size_t item_at = image->delta->items.bytes;
+    uint32_t runs_before = image->delta->items.runs;
     if (delta_append_page(&image->delta->items, &image->undo->items, page, captured, frame)) {
         image->config.before_change(image->config.context, page, captured);
         image_set_hash(image, page, image_hash_or_zero(page, frame));
         if (entry->hash == 0) {
             image_shadow_release(image, page, false);
         } else if (entry->shadow != SHADOW_NONE) {
-            apply_last_item(image, item_at, image_shadow_content(image, entry->shadow));
+            update_shadow(image, frame, item_at, image->delta->items.runs - runs_before, image_shadow_content(image, entry->shadow));
         }
     }
     if (entry->shadow != SHADOW_NONE) {

@@ -168,6 +168,81 @@ static void assert_costs_what_it_says(const uint8_t *a, const uint8_t *b)
     assert_true(delta_item_bytes(&buffers->writer) <= DELTA_ITEM_BYTES + stretches * DELTA_RUN_BYTES + changed);
 }
 
+/* The format's runs, found byte by byte: those that fewer than four equal bytes part are one. */
+static size_t plain_runs(const uint8_t *a, const uint8_t *b, uint8_t *out)
+{
+    struct { unsigned begin, end; } runs[PAGE / 5 + 1];
+    unsigned count = 0;
+    for (unsigned i = 0; i < PAGE; i++) {
+        if (a[i] == b[i]) {
+            continue;
+        }
+        if (count == 0 || i - runs[count - 1].end >= 4) {
+            runs[count++].begin = i;
+        }
+        runs[count - 1].end = i + 1;
+    }
+    uint8_t *at = out;
+    for (unsigned i = 0; i < count; i++) {
+        unsigned length = runs[i].end - runs[i].begin - 1;
+        *at++ = (uint8_t)runs[i].begin;
+        *at++ = (uint8_t)(runs[i].begin >> 8 | length << 4);
+        *at++ = (uint8_t)(length >> 4);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        memcpy(at, b + runs[i].begin, runs[i].end - runs[i].begin);
+        at += runs[i].end - runs[i].begin;
+    }
+    return (size_t)(at - out);
+}
+
+static void assert_is_plain(const struct page_items *items, const uint8_t *a, const uint8_t *b)
+{
+    static uint8_t expected[2 * PAGE];
+    size_t bytes = plain_runs(a, b, expected);
+    struct page_item item = only_item(items);
+    if (bytes >= PAGE) {
+        assert_int_equal(item.kind, DELTA_KIND_RAW);
+        return;
+    }
+    assert_int_equal(item.kind, DELTA_KIND_RUNS);
+    assert_int_equal(items->bytes, DELTA_ITEM_BYTES + bytes);
+    assert_memory_equal(item.runs, expected, bytes);
+}
+
+/* Every kind of gap, at every place of a word and of a window, and at both ends of a page. */
+static void test_delta_runs_are_those_of_a_plain_comparison(void **state)
+{
+    (void)state;
+    uint64_t random = test_seed(__func__, 12);
+    for (unsigned turn = 0; turn < 6000; turn++) {
+        uint8_t a[PAGE], b[PAGE];
+        for (unsigned i = 0; i < PAGE; i++) {
+            a[i] = (uint8_t)test_random(&random);
+        }
+        memcpy(b, a, PAGE);
+        uint32_t gap_max = 1 + test_random_below(&random, 12), run_max = 1 + test_random_below(&random, turn % 7 == 0 ? 200 : 12);
+        uint32_t at = test_random_below(&random, turn % 3 == 0 ? PAGE : 80), end = at + test_random_below(&random, turn % 5 == 0 ? PAGE : 300);
+        while (at < end && at < PAGE) {
+            for (uint32_t left = 1 + test_random_below(&random, run_max); left > 0 && at < PAGE; left--) {
+                b[at++] ^= (uint8_t)(1 + test_random_below(&random, 255));
+            }
+            at += 1 + test_random_below(&random, gap_max);
+        }
+        if (turn % 4 == 0) {
+            b[PAGE - 1 - test_random_below(&random, 9)] ^= 0x80;
+        }
+        reset();
+        if (append(1, a, b)) {
+            assert_costs_what_it_says(a, b);
+            assert_is_plain(&buffers->writer.items, a, b);
+            assert_is_plain(&buffers->record.items, b, a);
+        } else {
+            assert_memory_equal(a, b, PAGE);
+        }
+    }
+}
+
 static void test_delta_random_pages_round_trip_both_ways(void **state)
 {
     (void)state;
@@ -383,6 +458,7 @@ int main(void)
         TEST(test_delta_one_byte_is_one_run),
         TEST(test_delta_page_full_of_changes_is_raw),
         TEST(test_delta_page_that_becomes_zero_is_absent_and_its_undo_whole),
+        TEST(test_delta_runs_are_those_of_a_plain_comparison),
         TEST(test_delta_random_pages_round_trip_both_ways),
         TEST(test_delta_worst_pages_always_fit),
         TEST(test_delta_header_and_record_round_trip),
