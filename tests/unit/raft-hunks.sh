@@ -37,16 +37,17 @@ table() {
 7|aborts|07_entries_*|recv_append_entries.c|hunk was compacted into our snapshot
 7|aborts|07_compacted_*|recv_append_entries.c|hunk was compacted into our snapshot
 8|aborts|08_*|client.c|file
-9|availability|09_pre_vote_*|recv_request_vote.c|hunk if (args->pre_vote && match >= 0)
-9|availability|09_survivors_*|recv_request_vote.c|hunk if (args->pre_vote && match >= 0)
+9|availability|09_pre_vote_*|recv_request_vote.c|hunk if (args->pre_vote && result->vote_granted)
+9|availability|09_refused_*|recv_request_vote.c|hunk if (args->pre_vote && result->vote_granted)
+9|availability|09_survivors_*|recv_request_vote.c|hunk if (args->pre_vote && result->vote_granted)
 10|availability|10_transferee_*|timeout.c|line candidate_state.disrupt_leader = false
 10|availability|10_transferee_*|timeout.c|line candidate_state.in_pre_vote = r->pre_vote
 10|availability|10_candidate_*|timeout.c|hunk candidate_state.in_pre_vote = r->pre_vote
 11|availability|11_*|raft.c|file
-12|availability|12_server_that_*|election.c|file
+12|availability|12_server_that_*|election.c|hunk (void)local_server
 12|availability|12_standby_*|timeout.c|hunk raft_role_name(server->role)
 12|availability|12_server_outside_*|timeout.c|hunk server not in current configuration
-13|availability|13_*|recv_request_vote_result.c|file
+13|availability|13_*|recv_request_vote_result.c|hunk if (result->version > 1
 14|minor|14_*|replication.c|hunk return RAFT_BUSY
 15|minor|15_*|replication.c|hunk if (last_new_entry > r->commit_index)
 16|minor|16_*|replication.c|hunk match_index == TrailLastIndex(&r->trail) &&
@@ -55,6 +56,8 @@ table() {
 19|availability|19_*|recv_request_vote.c|hunk r->now - r->election_timer_start
 20|availability|20_server_that_*|progress.c|hunk It may have installed another snapshot
 20|availability|20_server_with_*|progress.c|line last_index != p->tried &&
+21|availability|21_candidate_*|election.c|hunk else if (args->term == r->current_term
+21|availability|21_refused_*|recv_request_vote_result.c|hunk if (!result->vote_granted ||
 END
 }
 

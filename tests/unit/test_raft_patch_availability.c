@@ -29,6 +29,21 @@ static void test_raft_patch_09_pre_vote_of_an_older_term_is_answered_with_the_ow
     lab_close(&server);
 }
 
+/* 9: the one who asks would take it over, and each refusal would raise a term that nobody has. */
+static void test_raft_patch_09_refused_pre_vote_is_answered_with_the_own_term(void **state)
+{
+    (void)state;
+    struct lab server;
+    const struct lab_entry log[] = {lab_change(1, "VVV"), lab_command(1)};
+    lab_open(&server, 1, 1, 2, log);
+    lab_hear_vote_request(&server, 2, LAB_PRE_VOTE, 2, 1, 1);
+    const struct raft_message *reply = lab_sent(&server, RAFT_REQUEST_VOTE_RESULT, 2);
+    assert_non_null(reply);
+    assert_false(reply->request_vote_result.vote_granted);
+    assert_int_equal(reply->request_vote_result.term, 1);
+    lab_close(&server);
+}
+
 /* Deliver what `from` sent in its last step, and all that follows from it, with writes done at once. */
 static void deliver(struct lab *from, struct lab *to)
 {
@@ -315,10 +330,101 @@ static void test_raft_patch_20_server_with_another_entry_there_is_probed_once(vo
 }
 
 /* One argument selects tests by a pattern of their names. */
+/* --- 21: votes of one term --------------------------------------------------------------------------------- */
+
+/* Server 1, a candidate of term 2 by the pre-vote of server 3. What it asked server 2 for is the last it sent. */
+static void open_candidate(struct lab *server, unsigned count, const struct lab_entry *log)
+{
+    lab_open(server, 1, 1, count, log);
+    lab_timeout(server);
+    lab_hear_vote(server, 3, LAB_PRE_VOTE, 2);
+    assert_int_equal(raft_state(&server->raft), RAFT_CANDIDATE);
+    assert_int_equal(raft_current_term(&server->raft), 2);
+}
+
+/* 21: it said yes, though its vote of the term was its own. A later term is another matter. */
+static void test_raft_patch_21_candidate_refuses_pre_votes_for_its_own_term(void **state)
+{
+    (void)state;
+    struct lab server;
+    const struct lab_entry log = lab_change(1, "VVV");
+    open_candidate(&server, 1, &log);
+    for (raft_term term = 2; term <= 3; term++) {
+        lab_hear_vote_request(&server, 2, LAB_PRE_VOTE, term, 1, 1);
+        const struct raft_message *reply = lab_sent(&server, RAFT_REQUEST_VOTE_RESULT, 2);
+        assert_non_null(reply);
+        assert_int_equal(reply->request_vote_result.vote_granted, term == 3);
+        assert_int_equal(reply->request_vote_result.term, term);
+    }
+    lab_close(&server);
+}
+
+/* The message of the last step of `from` to `to`. */
+static struct lab_message taken(const struct lab *from, const struct lab *to)
+{
+    for (unsigned i = 0; i < from->sent_count; i++) {
+        if (from->sent[i].to == to->id) {
+            return from->sent[i];
+        }
+    }
+    fail_msg("nothing was sent to server %llu", to->id);
+    return from->sent[0];
+}
+
+/* 21: a follower's timeout was over while the candidate that it had said yes to wrote its own vote: both stood in one term, and the
+ * next round came a timeout later. */
+static void test_raft_patch_21_candidate_wins_when_a_follower_stands_a_little_later(void **state)
+{
+    (void)state;
+    for (unsigned refusal_first = 0; refusal_first <= 1; refusal_first++) {
+        struct lab first, second;
+        const struct lab_entry log = lab_change(1, "VVV");
+        open_candidate(&first, 1, &log);
+        const struct lab_message request = taken(&first, &(struct lab){.id = 2});
+        lab_open(&second, 2, 1, 1, &log);
+        lab_timeout(&second);
+        const struct lab_message question = taken(&second, &first);
+        lab_receive(&first, &question);
+        const struct lab_message answer = taken(&first, &second);
+        lab_receive(&second, refusal_first ? &answer : &request);
+        const struct lab_message vote = refusal_first ? request : taken(&second, &first);
+        if (refusal_first) {
+            lab_receive(&second, &vote);
+        }
+        const struct lab_message granted = refusal_first ? taken(&second, &first) : vote;
+        lab_receive(&first, &granted);
+        assert_int_equal(raft_state(&first.raft), RAFT_LEADER);
+        lab_close(&first);
+        lab_close(&second);
+    }
+}
+
+/* 21: only the server with the longer log can win. It has to learn the other one's term, or it asks for one whose vote is given away for ever. */
+static void test_raft_patch_21_refused_candidate_goes_on_to_the_next_term(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 40 };
+    const struct lab_entry log[] = {lab_change(1, "VVV"), lab_command(1)};
+    struct lab behind, complete;
+    open_candidate(&behind, 1, log); /* what it sent is lost, and server 3 with it */
+    lab_open(&complete, 2, 1, 2, log);
+    for (unsigned round = 0; round < ROUNDS && raft_state(&complete.raft) != RAFT_LEADER; round++) {
+        const bool behind_first = raft_timeout(&behind.raft) < raft_timeout(&complete.raft);
+        struct lab *first = behind_first ? &behind : &complete, *second = behind_first ? &complete : &behind;
+        lab_timeout(first);
+        second->now = first->now;
+        deliver(first, second);
+    }
+    assert_int_equal(raft_state(&complete.raft), RAFT_LEADER);
+    lab_close(&behind);
+    lab_close(&complete);
+}
+
 int main(int count, char **arguments)
 {
     const struct CMUnitTest tests[] = {
         lab_test(test_raft_patch_09_pre_vote_of_an_older_term_is_answered_with_the_own_term),
+        lab_test(test_raft_patch_09_refused_pre_vote_is_answered_with_the_own_term),
         lab_test(test_raft_patch_09_survivors_elect_a_leader_after_a_lost_disk),
         lab_test(test_raft_patch_10_transferee_disrupts_in_its_first_round_only),
         lab_test(test_raft_patch_10_candidate_without_votes_returns_to_pre_votes),
@@ -331,6 +437,9 @@ int main(int count, char **arguments)
         lab_test(test_raft_patch_19_leader_that_was_silent_for_an_election_timeout_is_none),
         lab_test(test_raft_patch_20_server_that_installed_an_older_snapshot_goes_on_from_the_log),
         lab_test(test_raft_patch_20_server_with_another_entry_there_is_probed_once),
+        lab_test(test_raft_patch_21_candidate_refuses_pre_votes_for_its_own_term),
+        lab_test(test_raft_patch_21_candidate_wins_when_a_follower_stands_a_little_later),
+        lab_test(test_raft_patch_21_refused_candidate_goes_on_to_the_next_term),
     };
     cmocka_set_test_filter(count > 1 ? arguments[1] : NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);
