@@ -40,7 +40,7 @@
 #define HEAP_RESERVE_SHARE 8          /* 1/8 of the heap is for sessions below their share only */
 #define HEAP_PROMPT_BYTES (64u * 1024u) /* for reading and compiling a line in any session, when the heap is full */
 #define HEAP_PROMPTS_KEPT_BYTES (2 * HEAP_PROMPT_BYTES) /* programs leave so much free: two lines at once */
-#define HEAP_COLLECT_BYTES_MIN (1024u * 1024u) /* allocated between two collections, or half of what is alive */
+#define HEAP_COLLECT_BYTES_MIN (512u * 1024u) /* allocated between two collections, or half of what is alive: so much a program writes anew again and again */
 #define TREE_DEPTH_MAX 16             /* levels that ls() descends */
 #define TREE_ENTRIES_MAX 200          /* entries of a directory that ls() shows */
 
