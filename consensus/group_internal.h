@@ -105,7 +105,7 @@ struct group {
     uint64_t unreadable_index;      /* an entry that our disk cannot give to a follower any more; 0: none */
 
     uint64_t leader_heard_ns;
-    bool was_candidate;             /* as of the last step */
+    uint64_t detected_heard_ns;     /* leader_heard_ns when this node stood for election last */
     uint64_t detections, detection_ns; /* as group_facts */
     struct membership membership;
     struct group_incoming incoming;

@@ -277,8 +277,8 @@ static enum status receive_vote(struct group *group, const struct message_vote *
 
 static enum status receive_vote_result(struct group *group, const struct message_vote_result *result, struct raft_message *library)
 {
-    if (result->pre_vote != 0 && result->granted != 0 && result->front.term > raft_current_term(&group->raft) + 1) {
-        return STATUS_OK; /* nobody grants a term that was not asked for; after a restart the answer may be to an earlier life */
+    if (result->pre_vote != 0 && result->granted != 0 && result->front.term != raft_current_term(&group->raft) + 1) {
+        return STATUS_OK; /* not what is asked for now: late, or to an earlier life */
     }
     library->type = RAFT_REQUEST_VOTE_RESULT;
     library->request_vote_result = (struct raft_request_vote_result){

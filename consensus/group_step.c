@@ -42,15 +42,14 @@ static void encode_change(const uint8_t *body, uint32_t bytes, struct raft_buffe
 
 /* -- what an update asks for -- */
 
-/* How long it took to notice that the leader is silent, for the management port. */
+/* How long it took to notice that the leader is silent, for the management port: once for a silence, however often this node stands. */
 static void candidacy_changed(struct group *group)
 {
-    bool candidate = group->raft.state == RAFT_CANDIDATE;
-    if (candidate && !group->was_candidate && group->leader_heard_ns != 0) {
+    if (group->raft.state == RAFT_CANDIDATE && group->leader_heard_ns != group->detected_heard_ns) {
         group->detections++;
         group->detection_ns = group_now_ns(group) - group->leader_heard_ns;
+        group->detected_heard_ns = group->leader_heard_ns;
     }
-    group->was_candidate = candidate;
 }
 
 static void leadership_changed(struct group *group)

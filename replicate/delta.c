@@ -193,7 +193,7 @@ static void apply_runs(const uint8_t *runs, uint32_t count, const uint8_t *bytes
 
 static void append_item(struct page_items *items, uint32_t page, const struct run_list *list, const uint8_t *content)
 {
-    CHECK(items->capacity - items->bytes >= DELTA_ITEM_BYTES + REPLICATE_PAGE_BYTES);
+    CHECK(items->capacity - items->bytes >= DELTA_ITEM_BYTES + REPLICATE_PAGE_BYTES + 7); /* write_runs' */
     uint8_t *at = items->buffer + items->bytes;
     uint16_t kind;
     uint8_t *body = at + DELTA_ITEM_BYTES;

@@ -11,7 +11,7 @@ enum page_state { PAGE_ABSENT, PAGE_CLEAN, PAGE_DIRTY, PAGE_FROZEN };
 struct page {
     uint64_t hash;
     uint32_t shadow;            /* in the pool, or SHADOW_NONE */
-    uint32_t stamp;             /* of the last pass of image_apply that met this page; one more: which added it */
+    uint32_t stamp;             /* of the last check pass that met this page */
     uint8_t state;
     uint8_t rights;             /* of its segment */
 };

@@ -23,58 +23,55 @@ static void make_absent(struct image *image, uint32_t page)
     image_remove_page(image, page);
 }
 
-/* Start marking pages: image->stamp is a mark that no page has, and so is the one above it. */
-static void begin_marks(struct image *image)
-{
-    image->stamp += 2;
-    if (image->stamp == 0) {
-        image->stamp = 2;
-        for (uint32_t page = 0; page < image->pages_max; page++) {
-            image->pages[page].stamp = 0;
-        }
-    }
-}
-
-/* Take the pages away again that prepare_items added for the items before `end`. */
-static void remove_item_pages(struct image *image, const uint8_t *items, size_t bytes, size_t end)
+/* Frames for all pages that an item will write to. NO_MEMORY: those added are taken away again. */
+static enum status add_item_pages(struct image *image, const uint8_t *items, size_t bytes)
 {
     size_t offset = 0;
     struct page_item item;
-    while (offset < end && page_item_next(items, bytes, image->pages_max, &offset, &item) == STATUS_OK) {
-        if (image->pages[item.page].stamp == image->stamp + 1 && image->pages[item.page].state == PAGE_CLEAN) {
+    enum status status = STATUS_OK;
+    size_t failed_at = 0;
+    while (page_item_next(items, bytes, image->pages_max, &offset, &item) == STATUS_OK) {
+        if (item.kind != DELTA_KIND_ZERO && image->pages[item.page].state == PAGE_ABSENT) {
+            status = image_add_page(image, item.page);
+            if (status != STATUS_OK) {
+                failed_at = offset;
+                break;
+            }
+            image->pages[item.page].stamp = UINT32_MAX; /* added here */
+        }
+    }
+    if (status == STATUS_OK) {
+        return STATUS_OK;
+    }
+    offset = 0;
+    while (offset < failed_at && page_item_next(items, bytes, image->pages_max, &offset, &item) == STATUS_OK) {
+        if (image->pages[item.page].stamp == UINT32_MAX && image->pages[item.page].state == PAGE_CLEAN) {
             image_remove_page(image, item.page);
         }
     }
     image_flush_rights(image);
+    return status;
 }
 
-/* Every item well-formed, no page twice, and a frame for each page that an item will write to; else nothing is changed. */
-static enum status prepare_items(struct image *image, const uint8_t *items, size_t bytes)
+/* Every item well-formed, no page twice. */
+static enum status check_items(struct image *image, const uint8_t *items, size_t bytes)
 {
+    if (++image->stamp == UINT32_MAX) {
+        image->stamp = 1;
+        for (uint32_t page = 0; page < image->pages_max; page++) {
+            image->pages[page].stamp = 0;
+        }
+    }
     size_t offset = 0;
     struct page_item item;
     enum status status;
-    begin_marks(image);
     while ((status = page_item_next(items, bytes, image->pages_max, &offset, &item)) == STATUS_OK) {
-        struct page *page = &image->pages[item.page];
-        if (page->stamp >= image->stamp) {
-            status = STATUS_INVALID;
-            break;
+        if (image->pages[item.page].stamp == image->stamp) {
+            return STATUS_INVALID;
         }
-        page->stamp = image->stamp;
-        if (item.kind != DELTA_KIND_ZERO && page->state == PAGE_ABSENT) {
-            status = image_add_page(image, item.page);
-            if (status != STATUS_OK) {
-                break;
-            }
-            page->stamp = image->stamp + 1;
-        }
+        image->pages[item.page].stamp = image->stamp;
     }
-    if (status == STATUS_EMPTY) {
-        return STATUS_OK;
-    }
-    remove_item_pages(image, items, bytes, offset);
-    return status;
+    return status == STATUS_EMPTY ? STATUS_OK : status;
 }
 
 enum status image_scrub_items(const struct image *image, const uint8_t *items, size_t bytes)
@@ -93,7 +90,10 @@ enum status image_apply(struct image *image, const uint8_t *items, size_t bytes)
 {
     CHECK(image->dirty_count == 0);
     CHECK(image->frozen_left == 0);
-    enum status status = prepare_items(image, items, bytes);
+    enum status status = check_items(image, items, bytes);
+    if (status == STATUS_OK) {
+        status = add_item_pages(image, items, bytes);
+    }
     if (status != STATUS_OK) {
         return status;
     }

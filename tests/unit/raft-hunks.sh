@@ -56,7 +56,8 @@ table() {
 19|availability|19_*|recv_request_vote.c|hunk r->now - r->election_timer_start
 20|availability|20_server_that_*|progress.c|hunk It may have installed another snapshot
 20|availability|20_server_with_*|progress.c|line last_index != p->tried &&
-21|availability|21_candidate_*|election.c|hunk else if (args->term == r->current_term
+21|availability|21_candidate_refuses_*|election.c|hunk else if (args->term == r->current_term
+21|availability|21_candidate_wins_*|election.c|hunk else if (args->term == r->current_term
 21|availability|21_refused_*|recv_request_vote_result.c|hunk if (!result->vote_granted ||
 END
 }
@@ -65,7 +66,6 @@ END
 auxiliary() {
     cat <<'END'
 convert.c|#include "message.h"
-recv_request_vote.c|int match = 0;
 progress.c|p->tried = 0;
 progress.h|raft_index tried;
 END

@@ -50,6 +50,39 @@ static void test_group_term_that_jumps_far_is_invalid(void **state)
     cluster_destroy(cluster);
 }
 
+static bool somebody_stands(struct cluster *cluster)
+{
+    return cluster_facts(&cluster->nodes[1]).detections + cluster_facts(&cluster->nodes[2]).detections + cluster_facts(&cluster->nodes[3]).detections > 0;
+}
+
+/* RAFT: a candidate that was refused takes a newer term over, and what was said to its question before must not count for the next one. */
+static void test_group_late_pre_vote_does_not_count_in_the_next_term(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 14);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *leader = cluster_leader(cluster), *candidate = cluster_follower(cluster, leader, 0), *peer = cluster_follower(cluster, leader, 1);
+    cluster_cut(cluster, leader->number, candidate->number, true);
+    cluster_cut(cluster, candidate->number, leader->number, true);
+    assert_true(cluster_until(cluster, somebody_stands, 1000));
+    cluster_run(cluster, 10); /* the peer, which hears the leader, has refused */
+    uint64_t term = cluster_facts(candidate).term;
+    static struct message message;
+    memset(&message, 0, sizeof message);
+    message.type = MESSAGE_VOTE_RESULT;
+    message.vote_result = (struct message_vote_result){
+        .front = {.from = cluster_facts(peer).raft_id, .to = cluster_facts(candidate).raft_id, .term = term}, .granted = 1, .pre_vote = 1};
+    assert_int_equal(forge(peer, candidate, &message, NULL, 0), STATUS_OK);
+    assert_int_equal(cluster_facts(candidate).term, term);
+    message.vote_result.front.term = term + 1;
+    assert_int_equal(forge(peer, candidate, &message, NULL, 0), STATUS_OK);
+    assert_int_equal(cluster_facts(candidate).term, term + 1);
+    cluster_cut(cluster, leader->number, candidate->number, false);
+    cluster_cut(cluster, candidate->number, leader->number, false);
+    assert_true(cluster_heals(cluster));
+    cluster_destroy(cluster);
+}
+
 static void test_group_body_that_does_not_verify_is_corrupt(void **state)
 {
     (void)state;
@@ -290,6 +323,7 @@ int main(int argc, char **argv)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_group_term_that_jumps_far_is_invalid),
+        cmocka_unit_test(test_group_late_pre_vote_does_not_count_in_the_next_term),
         cmocka_unit_test(test_group_body_that_does_not_verify_is_corrupt),
         cmocka_unit_test(test_group_change_that_was_altered_on_its_way_is_corrupt),
         cmocka_unit_test(test_group_messages_that_cannot_be_are_invalid_or_dropped),

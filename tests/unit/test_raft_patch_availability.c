@@ -1,4 +1,4 @@
-/* Directed tests of consensus/raft-0.22.1.patch, changes 9 to 13 and 18 to 20 (availability); the numbers are those of the
+/* Directed tests of consensus/raft-0.22.1.patch, changes 9 to 13 and 18 to 21 (availability); the numbers are those of the
  * patch's header. Each test drives raft_step() alone and says what goes wrong without its change.
  *
  * `make test-raft-hunks` takes each change out of the library and expects its test to fail. All of these do. Of 11 the
@@ -329,7 +329,6 @@ static void test_raft_patch_20_server_with_another_entry_there_is_probed_once(vo
     lab_close(&server);
 }
 
-/* One argument selects tests by a pattern of their names. */
 /* --- 21: votes of one term --------------------------------------------------------------------------------- */
 
 /* Server 1, a candidate of term 2 by the pre-vote of server 3. What it asked server 2 for is the last it sent. */
@@ -420,6 +419,7 @@ static void test_raft_patch_21_refused_candidate_goes_on_to_the_next_term(void *
     lab_close(&complete);
 }
 
+/* One argument selects tests by a pattern of their names. */
 int main(int count, char **arguments)
 {
     const struct CMUnitTest tests[] = {
