@@ -172,6 +172,31 @@ class TestStart(fakes.FakeTestCase):
                 cluster.kill(1)
                 self.assertIsNone(stranger.poll())
 
+    def test_a_copy_of_a_running_cluster_is_stopped_and_leaves_the_original_alone(self):
+        cluster = self.fake_cluster()
+        before = cluster.status()
+        copy = lab.Cluster(os.path.join(self.folder(), "copy"), fakes.ENVIRONMENT)
+        subprocess.run(["cp", "-a", cluster.directory, copy.directory], check=True)
+        self.addCleanup(self.remove_cluster, copy)
+        self.assertEqual(copy.status()["state"], "stopped")
+        copy.stop()
+        subprocess.run(["cp", "-a", cluster.directory + "/.", copy.directory], check=True)  # the pid files are there again
+        copy.start()
+        self.assertFalse({node["pid"] for node in copy.status()["nodes"]} & {node["pid"] for node in before["nodes"]})
+        self.destroy_fakes(copy)
+        self.assertExit(copy.try_command("destroy"), OK)
+        self.assertEqual(cluster.status(), before)
+        self.connect(cluster.attach_address()).wait_for(">>> ")
+
+    def test_a_renamed_folder_keeps_its_processes(self):
+        cluster = self.fake_cluster()
+        before = cluster.status()
+        os.rename(cluster.directory, cluster.directory + "-renamed")
+        cluster.directory += "-renamed"
+        self.assertEqual(cluster.status(), before)
+        cluster.stop()
+        self.assertEqual([node["pid"] for node in before["nodes"] if alive(node["pid"])], [])
+
     def test_two_clusters_do_not_collide(self):
         first, second = self.fake_cluster(), self.fake_cluster()
         self.assertNotEqual(first.attach_address(), second.attach_address())
