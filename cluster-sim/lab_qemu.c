@@ -131,8 +131,9 @@ static enum outcome wait_for_sockets(const struct cluster *cluster, unsigned nod
     return OUTCOME_OK;
 }
 
-enum outcome qemu_start(const struct cluster *cluster, unsigned node)
+enum outcome qemu_start(const struct cluster *cluster, unsigned node, bool *for_all)
 {
+    *for_all = false;
     if (qemu_running(node, NULL)) {
         return OUTCOME_OK;
     }
@@ -141,6 +142,7 @@ enum outcome qemu_start(const struct cluster *cluster, unsigned node)
     if (outcome == OUTCOME_OK) {
         outcome = find_qemu(cluster, qemu);
     }
+    *for_all = outcome != OUTCOME_OK;
     if (outcome == OUTCOME_OK) {
         outcome = check_files(cluster, node);
     }
@@ -155,6 +157,7 @@ enum outcome qemu_start(const struct cluster *cluster, unsigned node)
     bound_log(node, "node.log");
     bound_log(node, "qemu.log");
     int error = launch(cluster, node, qemu, kernel);
+    *for_all = error != 0;
     if (error == ENOENT) {
         return outcome_fail(OUTCOME_FAILED, "cannot start node %u: %s is not installed; QEMU is, after: apt-get install qemu-system-x86",
                             node, qemu);

@@ -80,14 +80,18 @@ class TestStart(fakes.FakeTestCase):
     def test_a_missing_qemu_is_named_and_nothing_is_left_running(self):
         cluster = self.fake_cluster(start=False)
         cluster.environment = {**fakes.ENVIRONMENT, "EIDOLON_QEMU": "qemu-that-is-not-there"}
-        self.assertExit(cluster.try_command("start"), FAILED, "not installed", "apt-get install")
+        result = cluster.try_command("start")
+        self.assertExit(result, FAILED, "not installed", "apt-get install")
+        self.assertEqual(result.stderr.count("not installed"), 1, "what concerns every node is said once")
         self.assertEqual(cluster.status()["switch"], "down")
         self.assertFalse(os.path.exists(os.path.join(cluster.directory, "node1", "qemu.pid")))
 
     def test_a_missing_kernel_is_named(self):
         cluster = self.fake_cluster(start=False)
         cluster.environment = {**fakes.ENVIRONMENT, "EIDOLON_KERNEL": "no-kernel.elf"}
-        self.assertExit(cluster.try_command("start"), FAILED, "no-kernel.elf", "make")
+        result = cluster.try_command("start")
+        self.assertExit(result, FAILED, "no-kernel.elf", "make")
+        self.assertEqual(result.stderr.count("no-kernel.elf"), 1, "what concerns every node is said once")
 
     def test_a_qemu_that_ends_at_once_is_quoted(self):
         cluster = self.fake_cluster(start=False)
@@ -99,11 +103,14 @@ class TestStart(fakes.FakeTestCase):
         self.assertExit(cluster.try_command("start"), FAILED, "ended at once", "out of luck")
 
     def test_a_node_that_cannot_start_does_not_keep_a_majority_from_it(self):
-        cluster = self.fake_cluster(start=False)
-        os.unlink(self.path(cluster, 3, "disk.img"))
-        result = cluster.try_command("start")
-        self.assertExit(result, DEGRADED, "node 3 has no disk", "lose-disk")
-        self.connect(cluster.attach_address()).wait_for(">>> ")
+        for node in (1, 3):
+            with self.subTest(node=node):
+                cluster = self.fake_cluster(world=False, start=False)
+                self.set_file(cluster, 2, "fake-world", "")
+                os.unlink(self.path(cluster, node, "disk.img"))
+                result = cluster.try_command("start")
+                self.assertExit(result, DEGRADED, f"node {node} has no disk", "lose-disk")
+                self.connect(cluster.attach_address()).wait_for(">>> ")
 
     def test_a_damaged_boot_configuration_is_named(self):
         cluster = self.fake_cluster(start=False)
