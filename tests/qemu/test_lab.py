@@ -353,6 +353,26 @@ class TestStatus(fakes.FakeTestCase):
         self.set_status(cluster, 3, role="joining", disk="corrupt", reason="record 17 has a bad checksum")
         self.assertIn("record 17", self.assertState(cluster, "degraded", DEGRADED)["nodes"][2]["reason"])
 
+    def test_a_node_that_its_disk_keeps_out_is_not_said_to_catch_up(self):
+        cluster = self.fake_cluster()
+        for disk, advised in (("failed", ("node stop", "node start")), ("foreign", ("own disk", "lose-disk")), ("small", ("own disk", "lose-disk")),
+                              ("corrupt", ("until a majority repairs it",))):
+            with self.subTest(disk=disk):
+                self.set_status(cluster, 3, role="joining", voter=0, disk=disk, reason="until a majority repairs it" if disk == "corrupt" else "as it is")
+                output = cluster.try_command("status").stdout
+                self.assertNotIn("catching up", output)
+                for words in (f"node 3 takes no part: disk {disk}", *advised):
+                    self.assertIn(words, output)
+                if disk == "corrupt":
+                    self.assertNotIn("lose-disk", output, "others may need what is on it")
+
+    def test_the_one_node_without_its_disk_has_lost_its_world(self):
+        cluster = self.fake_cluster(nodes=1)
+        self.set_status(cluster, 1, nodes=1, leader=0, majority=0, voter=0, role="joining", disk="blank", reason="the disk is blank")
+        output = cluster.try_command("status").stdout
+        self.assertNotIn("catching up", output)
+        self.assertIn("its world is lost", output)
+
     def test_no_leader_is_no_quorum(self):
         cluster = self.fake_cluster()
         for node in (1, 2, 3):
