@@ -144,6 +144,7 @@ static int become(const char *const argv[], const char *pid_path, const char *lo
     signal(SIGTERM, SIG_DFL);
     signal(SIGHUP, SIG_DFL);
     signal(SIGPIPE, SIG_DFL);
+    close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);   /* what the caller left open would stay so for as long as a node runs */
     execvp(argv[0], (char *const *)argv);   /* which promises not to write to them */
     error = errno;
     unlink(pid_path);
