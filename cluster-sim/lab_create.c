@@ -20,7 +20,7 @@ static const char *const cluster_files[] = {
     "cluster", "cluster.new", "lock", "network", "network.new", "switch.pid", "switch.pid.new", "switch.log", "control.sock", "port.sock",
 };
 static const char *const node_files[] = {
-    "boot.conf", "boot.conf.new", "disk.img", "disk.img.new", "qemu.pid", "qemu.pid.new", "qemu.log", "node.log", "node.log.1",
+    "boot.conf", "boot.conf.new", "disk.img", "disk.img.new", "qemu.pid", "qemu.pid.new", "qemu.log", "qemu.log.1", "node.log", "node.log.1",
     "note", "note.new", "net.sock", "mgmt.sock",
 };
 enum { CLUSTER_FILES = sizeof cluster_files / sizeof cluster_files[0], NODE_FILES = sizeof node_files / sizeof node_files[0] };

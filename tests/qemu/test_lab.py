@@ -57,6 +57,15 @@ class TestStart(fakes.FakeTestCase):
         connection = self.connect(cluster.attach_address())
         connection.wait_for(">>> ")
 
+    def test_what_the_caller_has_open_is_not_kept_open(self):
+        cluster = self.fake_cluster(start=False)
+        ours, theirs = os.pipe()
+        self.addCleanup(os.close, ours)
+        result = subprocess.run([lab.EIDOLON, "start", cluster.directory], env={**os.environ, **fakes.ENVIRONMENT}, pass_fds=[theirs], capture_output=True)
+        os.close(theirs)
+        self.assertEqual(result.returncode, OK)
+        self.assertTrue(select.select([ours], [], [], lab.DEADLINE_S)[0], "nobody has the other end any more")
+
     def test_start_of_a_running_cluster_changes_nothing(self):
         cluster = self.fake_cluster()
         before = cluster.status()
@@ -283,6 +292,16 @@ class TestNodes(fakes.FakeTestCase):
         wait_until(lambda: cluster.node(2)["pid"] is None, "QEMU of node 2 is gone")
         self.assertIn("no command ended it", cluster.node(2)["reason"])
         self.assertIn("terminating on signal 15", cluster.node(2)["reason"])
+
+    def test_last_words_of_an_earlier_life_are_not_quoted(self):
+        cluster = self.fake_cluster()
+        for signal_number in (signal.SIGTERM, signal.SIGKILL):
+            os.kill(cluster.node(2)["pid"], signal_number)
+            wait_until(lambda: cluster.node(2)["pid"] is None, "QEMU of node 2 is gone")
+            reason = cluster.node(2)["reason"]
+            cluster.start_node(2)
+        self.assertIn("no command ended it", reason)
+        self.assertNotIn("terminating on signal 15", reason)
 
     def test_a_disk_that_cannot_be_made_blank_is_the_old_one(self):
         cluster = self.fake_cluster(start=False)
