@@ -51,6 +51,33 @@ def kill_switch(cluster):
     wait_until(lambda: not alive(pid), "the background process is gone")
 
 
+class Terminal:
+    """A program that runs on a terminal of its own; `output` is all that it wrote there."""
+
+    def __init__(self, test, *command):
+        self.output = b""
+        self.pid, self.descriptor = pty.fork()
+        if self.pid == 0:
+            os.execve(command[0], command, {**os.environ, **fakes.ENVIRONMENT})
+        test.addCleanup(os.close, self.descriptor)
+
+    def type(self, keys):
+        os.write(self.descriptor, keys)
+
+    def wait_for(self, text):
+        def came():
+            if select.select([self.descriptor], [], [], 0.1)[0]:
+                try:
+                    self.output += os.read(self.descriptor, 65536)
+                except OSError:
+                    pass
+            return text in self.output
+        wait_until(came, f"{text!r} on the terminal, got {self.output!r}")
+
+    def wait(self):
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
 class TestStart(fakes.FakeTestCase):
     def test_start_returns_when_the_terminal_answers(self):
         cluster = self.fake_cluster()
@@ -590,33 +617,25 @@ class TestWayIn(fakes.FakeTestCase):
 
     def test_attach_speaks_its_protocol_detaches_and_restores_the_terminal(self):
         cluster = self.fake_cluster()
-        pid, terminal = pty.fork()
-        if pid == 0:
-            os.execve(lab.EIDOLON, [lab.EIDOLON, "attach", cluster.directory, "--session", "s1"], {**os.environ, **fakes.ENVIRONMENT})
-        self.addCleanup(os.close, terminal)
-        output = b""
+        terminal = Terminal(self, lab.EIDOLON, "attach", cluster.directory, "--session", "s1")
+        terminal.wait_for(b"<terminal s1 80x24\n>")
+        terminal.type(b"abc\x03")
+        terminal.wait_for(b"\x03>")
+        self.assertIn(b"abc", terminal.output)
+        terminal.type(b"\x1d")
+        terminal.wait_for(b"eidolon stop")
+        self.assertIn(b"come back", terminal.output)
+        self.assertEqual(terminal.wait(), OK)
 
-        def wait_for(text):
-            nonlocal output
-
-            def came():
-                nonlocal output
-                if select.select([terminal], [], [], 0.1)[0]:
-                    try:
-                        output += os.read(terminal, 65536)
-                    except OSError:
-                        pass
-                return text in output
-            wait_until(came, f"{text!r} on the terminal, got {output!r}")
-        wait_for(b"<terminal s1 80x24\n>")
-        os.write(terminal, b"abc\x03")
-        wait_for(b"\x03>")
-        self.assertIn(b"abc", output)
-        os.write(terminal, b"\x1d")
-        wait_for(b"eidolon stop")
-        self.assertIn(b"come back", output)
-        _, result = os.waitpid(pid, 0)
-        self.assertEqual(os.waitstatus_to_exitcode(result), OK)
+    def test_make_run_says_how_to_come_back_to_the_same_cluster(self):
+        cluster = self.fake_cluster()
+        os.rename(cluster.directory, cluster.directory + " 2")
+        cluster.directory += " 2"
+        terminal = Terminal(self, os.path.join(lab.ROOT, "cluster-sim", "run"), cluster.directory)
+        terminal.wait_for(b"<terminal main 80x24\n>")
+        terminal.type(b"\x1d")
+        terminal.wait_for(b"make run DIR='%s'" % cluster.directory.encode())
+        self.assertEqual(terminal.wait(), OK)
 
 
 class TestMove(fakes.FakeTestCase):
