@@ -56,7 +56,7 @@ static enum outcome request_move(const struct cluster *cluster, unsigned node)
 
 enum outcome command_move(const struct cluster *cluster, unsigned node)
 {
-    enum outcome outcome = status_await_world(cluster, &status, "move");
+    enum outcome outcome = status_await_world(cluster, &status, "move", 0);
     if (outcome != OUTCOME_OK) {
         return outcome;
     }

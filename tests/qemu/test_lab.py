@@ -592,6 +592,18 @@ class TestWayIn(fakes.FakeTestCase):
         cluster = self.fake_cluster()
         self.assertExit(cluster.try_command("exec", "--timeout", 1, "endless\n"), TIMED_OUT, "did not end in time")
 
+    def test_exec_runs_nothing_after_its_time(self):
+        cluster = self.fake_cluster()
+        card = self.card(cluster, 1)
+        self.silence(cluster, 2)  # so that the look at the cluster takes longer
+        self.assertExit(cluster.try_command("exec", "--timeout", 1, "too late"), TIMED_OUT, "nothing was run")
+        cluster.command("exec", "in time")
+        frames = []
+        while not frames or b"in time" not in frames[-1]:
+            frames.append(card.receive())
+            self.assertIsNotNone(frames[-1], "the later source reaches the world")
+        self.assertFalse([one for one in frames if b"too late" in one])
+
     def test_exec_refuses_what_the_world_could_not_take(self):
         cluster = self.fake_cluster()
         self.assertExit(cluster.try_command("exec", "-", stdin="x" * (256 * 1024 + 1)), USAGE, "longer")
