@@ -41,9 +41,9 @@ static enum outcome check_session(const char **session)
     bool well = bytes >= 1 && bytes <= LAB_SESSION_NAME_BYTES_MAX;
     for (size_t at = 0; at < bytes && well; at++) {
         char byte = (*session)[at];
-        well = isalnum((unsigned char)byte) || byte == '-' || byte == '_';
+        well = isalnum((unsigned char)byte) || byte == '-' || byte == '_' || byte == '.';
     }
-    return well ? OUTCOME_OK : outcome_fail(OUTCOME_USAGE, "a session's name has 1 to %d letters, digits, - or _; `%s` has not",
+    return well ? OUTCOME_OK : outcome_fail(OUTCOME_USAGE, "a session's name has 1 to %d letters, digits, -, _ or .; `%s` has not",
                                             LAB_SESSION_NAME_BYTES_MAX, *session);
 }
 
