@@ -148,6 +148,16 @@ class TestCreate(lab.TestCase):
         self.assertEqual(advised[1:], ["start", folder])
         self.assertExit(eidolon("destroy", folder), OK)
 
+    def test_the_command_itself_is_advised_as_it_can_be_typed(self):
+        folder = os.path.join(self.folder(), "in a place")
+        os.mkdir(folder)
+        command = os.path.join(folder, "eidolon")
+        os.symlink(lab.EIDOLON, command)
+        missing = os.path.join(folder, "c")
+        result = subprocess.run([command, "status", missing], capture_output=True, text=True)
+        self.assertExit(result, NOT_FOUND, "no cluster")
+        self.assertEqual(shlex.split(result.stderr.split("with: ")[1]), [command, "create", missing])
+
     def test_a_place_that_cannot_be_written_is_named_and_nothing_is_left(self):
         result = eidolon("create", "/proc/eidolon-test/c")
         self.assertExit(result, FAILED, "/proc/eidolon-test/c", "nothing was left behind")
