@@ -592,6 +592,10 @@ class TestWayIn(fakes.FakeTestCase):
         cluster = self.fake_cluster()
         self.assertExit(cluster.try_command("exec", "--timeout", 1, "endless\n"), TIMED_OUT, "did not end in time")
 
+    def test_exec_takes_each_name_of_a_session_that_the_world_takes(self):
+        cluster = self.fake_cluster()
+        self.assertExit(cluster.try_command("exec", "--session", "a.B-c_9", "1"), OK)
+
     def test_exec_runs_nothing_after_its_time(self):
         cluster = self.fake_cluster()
         card = self.card(cluster, 1)
@@ -706,6 +710,12 @@ class TestMove(fakes.FakeTestCase):
         self.assertExit(cluster.try_command("node", "manage", 2, "--raw", stdin="\x00garbage\x7f" * 100), OK)
         self.assertIn("garbage", cluster.log(2))
         self.assertEqual(cluster.command("node", "manage", 2, "ping again"), "pong again\n")
+
+    def test_management_of_a_node_that_is_down_says_so(self):
+        cluster = self.fake_cluster()
+        cluster.kill(2)
+        for words in (["ping"], ["--raw"]):
+            self.assertExit(cluster.try_command("node", "manage", 2, *words), FAILED, "node 2 is down", "node start")
 
 
 class TestSwitch(fakes.FakeTestCase):
