@@ -20,6 +20,10 @@
 #
 # Each of the five folders is a variant: one set of compiler flags. An object is build/VARIANT/PATH.o.
 
+ifneq ($(words $(CURDIR)),1)
+$(error The path of this folder, "$(CURDIR)", has a space in it, which make and the libraries' own builds cannot take: move it elsewhere)
+endif
+
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
 .DELETE_ON_ERROR:

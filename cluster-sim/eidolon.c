@@ -440,8 +440,10 @@ int main(int count, char **texts)
         {"switch", run_switch}, {"help", run_help}, {"--help", run_help}, {"-h", run_help},
     };
     signal(SIGPIPE, SIG_IGN);
+    static char name[PATH_MAX];
     if (count > 0) {
-        command_name_set(texts[0]);
+        text_shell_word(name, sizeof name, texts[0]);
+        command_name_set(name);
     }
     if (count < 2) {
         fputs(usage, stderr);

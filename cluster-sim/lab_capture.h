@@ -13,7 +13,8 @@ struct capture {
     uint64_t bytes;
 };
 
-/* Start a capture into a new or emptied file of mode 0600; one that is under way ends. An ordinary file: a pipe would block the switch.
+/* Start a capture into a new file of mode 0600, or into one that is emptied and keeps its mode; one that is under way ends. An ordinary file: a pipe would
+ * block the switch.
  * Returns NULL, or what is wrong. */
 MUST_CHECK const char *capture_start(struct capture *capture, const char *path);
 void capture_frame(struct capture *capture, const uint8_t *frame, size_t bytes);

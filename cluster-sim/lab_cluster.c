@@ -121,7 +121,7 @@ enum outcome cluster_enter(struct cluster *cluster, const char *directory)
     if (realpath(directory, cluster->directory) == NULL || chdir(cluster->directory) != 0) {
         if (errno == ENOENT || errno == ENOTDIR) {
             return outcome_fail(OUTCOME_NOT_FOUND, "no cluster in %s: there is no such folder; make one with: %s create %s",
-                                directory, command_name(), directory);
+                                directory, command_name(), cluster->shown);
         }
         return outcome_fail(OUTCOME_FAILED, "cannot enter %s: %s", directory, strerror(errno));
     }

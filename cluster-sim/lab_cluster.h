@@ -6,7 +6,7 @@
  *   DIR/switch.pid .log    the background process (lab_background.h)
  *   DIR/control.sock       its control socket; DIR/port.sock: a way into the switch
  *   DIR/nodeN/boot.conf disk.img         what the node is
- *   DIR/nodeN/qemu.pid qemu.log node.log note    its QEMU, what QEMU said, what the node said, who stopped it last
+ *   DIR/nodeN/qemu.pid qemu.log node.log note    its QEMU, what it said since its start, what the node said, who stopped it last; .log.1: before that
  *   DIR/nodeN/net.sock mgmt.sock         its network card and its management port
  *
  * Every process of ours works inside DIR and names these files relative to it: Unix socket paths are limited to 108 bytes. */

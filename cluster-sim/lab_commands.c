@@ -56,7 +56,7 @@ static enum outcome request_move(const struct cluster *cluster, unsigned node)
 
 enum outcome command_move(const struct cluster *cluster, unsigned node)
 {
-    enum outcome outcome = status_await_world(cluster, &status, "move");
+    enum outcome outcome = status_await_world(cluster, &status, "move", 0);
     if (outcome != OUTCOME_OK) {
         return outcome;
     }
@@ -230,6 +230,12 @@ enum outcome command_port(const struct cluster *cluster)
 
 /* --- The management port itself --- */
 
+static enum outcome check_runs(const struct cluster *cluster, unsigned node)
+{
+    return qemu_running(node, NULL) ? OUTCOME_OK : outcome_fail(OUTCOME_FAILED, "node %u is down; start it: %s node start %s %u", node, command_name(),
+                                                                cluster->shown, node);
+}
+
 static enum outcome judge_management(const struct cluster *cluster, unsigned node, enum status result)
 {
     if (result == STATUS_OK) {
@@ -244,6 +250,10 @@ static enum outcome judge_management(const struct cluster *cluster, unsigned nod
 
 enum outcome command_manage(const struct cluster *cluster, unsigned node, const char *line)
 {
+    enum outcome outcome = check_runs(cluster, node);
+    if (outcome != OUTCOME_OK) {
+        return outcome;
+    }
     enum status result = control_request(&call, LAB_MANAGEMENT_DEADLINE_MS + 500, "manage %u %d %s", node, LAB_MANAGEMENT_DEADLINE_MS, line);
     fputs(call.text, stdout);
     return judge_management(cluster, node, result);
@@ -251,6 +261,10 @@ enum outcome command_manage(const struct cluster *cluster, unsigned node, const 
 
 enum outcome command_manage_raw(const struct cluster *cluster, unsigned node)
 {
+    enum outcome outcome = check_runs(cluster, node);
+    if (outcome != OUTCOME_OK) {
+        return outcome;
+    }
     uint8_t bytes[LAB_RAW_BYTES_MAX + 1];
     size_t count = fread(bytes, 1, sizeof bytes, stdin);
     if (count > LAB_RAW_BYTES_MAX) {

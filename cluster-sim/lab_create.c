@@ -20,7 +20,7 @@ static const char *const cluster_files[] = {
     "cluster", "cluster.new", "lock", "network", "network.new", "switch.pid", "switch.pid.new", "switch.log", "control.sock", "port.sock",
 };
 static const char *const node_files[] = {
-    "boot.conf", "boot.conf.new", "disk.img", "disk.img.new", "qemu.pid", "qemu.pid.new", "qemu.log", "node.log", "node.log.1",
+    "boot.conf", "boot.conf.new", "disk.img", "disk.img.new", "qemu.pid", "qemu.pid.new", "qemu.log", "qemu.log.1", "node.log", "node.log.1",
     "note", "note.new", "net.sock", "mgmt.sock",
 };
 enum { CLUSTER_FILES = sizeof cluster_files / sizeof cluster_files[0], NODE_FILES = sizeof node_files / sizeof node_files[0] };
@@ -170,10 +170,27 @@ static void block_interrupts(sigset_t *before)
     sigprocmask(SIG_BLOCK, &interrupts, before);
 }
 
+/* Rename the folder `building` to `target`, which must not exist. Where the file system cannot promise that in one step (NFS), an empty folder holds the
+ * place. Returns 0 or an errno value. */
+static int move_into_place(const char *building, const char *target)
+{
+    if (renameat2(AT_FDCWD, building, AT_FDCWD, target, RENAME_NOREPLACE) == 0) {
+        return 0;
+    }
+    if (errno != EINVAL || mkdir(target, 0700) != 0) {
+        return errno;
+    }
+    int error = rename(building, target) == 0 ? 0 : errno;
+    if (error != 0) {
+        rmdir(target);
+    }
+    return error;
+}
+
 static enum outcome build_folder(const struct create_options *options, const char *target)
 {
     char building[PATH_MAX];
-    int length = snprintf(building, sizeof building, "%s.creating-%ld", target, (long)getpid());
+    int length = snprintf(building, sizeof building, "%.*s/.creating-%ld", (int)(strrchr(target, '/') - target), target, (long)getpid());
     if (length < 0 || length >= PATH_MAX) {
         return outcome_fail(OUTCOME_USAGE, "the name of the folder is too long: %s", options->directory);
     }
@@ -189,9 +206,7 @@ static enum outcome build_folder(const struct create_options *options, const cha
     }
     if (error == 0) {
         error = fill_folder(&cluster, &secrets, building);
-        if (error == 0 && renameat2(AT_FDCWD, building, AT_FDCWD, target, RENAME_NOREPLACE) != 0) {
-            error = errno;
-        }
+        error = error == 0 ? move_into_place(building, target) : error;
         if (error != 0) {
             remove_folder(building);
         }

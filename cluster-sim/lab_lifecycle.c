@@ -221,15 +221,13 @@ static enum outcome start_nodes(const struct cluster *cluster)
 {
     enum outcome outcome = OUTCOME_OK;
     unsigned failed = 0;
-    for (unsigned node = 1; node <= cluster->nodes && !interrupted && failed <= cluster->nodes / 2; node++) {
+    bool for_all = false;
+    for (unsigned node = 1; node <= cluster->nodes && !interrupted && !for_all && failed <= cluster->nodes / 2; node++) {
         if (!qemu_running(node, NULL)) {
             progress("starting node %u", node);
-            enum outcome one = qemu_start(cluster, node);
-            failed += one != OUTCOME_OK;
+            enum outcome one = qemu_start(cluster, node, &for_all);
+            failed = for_all ? cluster->nodes - count_running(cluster) : failed + (one != OUTCOME_OK);
             outcome = one != OUTCOME_OK ? one : outcome;
-            if (one != OUTCOME_OK && count_running(cluster) == 0) {
-                return outcome;
-            }
         }
     }
     return failed > cluster->nodes / 2 || failed == 0 ? outcome : OUTCOME_DEGRADED;
@@ -346,7 +344,8 @@ enum outcome lifecycle_node_start(struct cluster *cluster, unsigned node)
         outcome = ensure_switch(cluster);
     }
     if (outcome == OUTCOME_OK) {
-        outcome = qemu_start(cluster, node);
+        bool for_all;
+        outcome = qemu_start(cluster, node, &for_all);
         if (outcome != OUTCOME_OK) {
             end_switch_without_nodes(cluster);
         }

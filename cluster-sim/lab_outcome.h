@@ -23,7 +23,7 @@ __attribute__((format(printf, 2, 3))) enum outcome outcome_fail(enum outcome cod
 /* Print a line of progress to stderr. */
 __attribute__((format(printf, 1, 2))) void progress(const char *format, ...);
 
-/* How the user called the command, for lines that can be typed as they stand. Set once by main. */
+/* How the user called the command, quoted for a shell if it must be: for lines that can be typed as they stand. Set once by main. */
 void command_name_set(const char *name);
 const char *command_name(void);
 

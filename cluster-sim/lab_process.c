@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,6 +36,16 @@ static bool process_start_time(pid_t pid, unsigned long long *start_time)
     }
     *start_time = strtoull(at, NULL, 10);
     return true;
+}
+
+/* Does process `pid` work in another folder than this one? A copy of a cluster's folder has the pid files of the original's processes. One that has no
+ * folder any more is ending, and ours as far as anybody can tell: it may still hold the disk. */
+static bool process_is_elsewhere(pid_t pid)
+{
+    char path[64];
+    struct stat there, here;
+    snprintf(path, sizeof path, "/proc/%ld/cwd", (long)pid);
+    return stat(path, &there) == 0 && stat(".", &here) == 0 && (there.st_dev != here.st_dev || there.st_ino != here.st_ino);
 }
 
 static void boot_identity(char identity[64])
@@ -76,7 +87,8 @@ bool process_alive(const char *pid_path, pid_t *pid)
         return false;
     }
     boot_identity(current);
-    if (strcmp(identity, current) != 0 || !process_start_time((pid_t)number, &actual) || actual != recorded) {
+    if (strcmp(identity, current) != 0 || !process_start_time((pid_t)number, &actual) || actual != recorded ||
+        process_is_elsewhere((pid_t)number)) {
         return false;
     }
     if (pid != NULL) {
@@ -132,6 +144,7 @@ static int become(const char *const argv[], const char *pid_path, const char *lo
     signal(SIGTERM, SIG_DFL);
     signal(SIGHUP, SIG_DFL);
     signal(SIGPIPE, SIG_DFL);
+    close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);   /* what the caller left open would stay so for as long as a node runs */
     execvp(argv[0], (char *const *)argv);   /* which promises not to write to them */
     error = errno;
     unlink(pid_path);

@@ -62,15 +62,15 @@ static enum outcome check_files(const struct cluster *cluster, unsigned node)
     return OUTCOME_OK;
 }
 
-/* A log that has grown past its bound is set aside; one older generation is kept. */
-static void bound_log(unsigned node, const char *name)
+/* A log of more than `bytes_max` is set aside; one older generation is kept. */
+static void bound_log(unsigned node, const char *name, off_t bytes_max)
 {
     char path[NODE_PATH_BYTES];
     struct stat about;
-    if (stat(node_path(path, node, name), &about) == 0 && about.st_size > LAB_LOG_BYTES_MAX) {
+    if (stat(node_path(path, node, name), &about) == 0 && about.st_size > bytes_max) {
         char older[NODE_PATH_BYTES + 2];
         snprintf(older, sizeof older, "%s.1", path);
-        if (strcmp(name, "node.log") != 0 || rename(path, older) != 0) {
+        if (rename(path, older) != 0) {
             unlink(path);
         }
     }
@@ -131,8 +131,9 @@ static enum outcome wait_for_sockets(const struct cluster *cluster, unsigned nod
     return OUTCOME_OK;
 }
 
-enum outcome qemu_start(const struct cluster *cluster, unsigned node)
+enum outcome qemu_start(const struct cluster *cluster, unsigned node, bool *for_all)
 {
+    *for_all = false;
     if (qemu_running(node, NULL)) {
         return OUTCOME_OK;
     }
@@ -141,6 +142,7 @@ enum outcome qemu_start(const struct cluster *cluster, unsigned node)
     if (outcome == OUTCOME_OK) {
         outcome = find_qemu(cluster, qemu);
     }
+    *for_all = outcome != OUTCOME_OK;
     if (outcome == OUTCOME_OK) {
         outcome = check_files(cluster, node);
     }
@@ -152,9 +154,10 @@ enum outcome qemu_start(const struct cluster *cluster, unsigned node)
     for (unsigned at = 0; at < sizeof stale / sizeof stale[0]; at++) {
         unlink(node_path(path, node, stale[at]));
     }
-    bound_log(node, "node.log");
-    bound_log(node, "qemu.log");
+    bound_log(node, "node.log", LAB_LOG_BYTES_MAX);
+    bound_log(node, "qemu.log", 0);     /* its last line is this life's, or there is none */
     int error = launch(cluster, node, qemu, kernel);
+    *for_all = error != 0;
     if (error == ENOENT) {
         return outcome_fail(OUTCOME_FAILED, "cannot start node %u: %s is not installed; QEMU is, after: apt-get install qemu-system-x86",
                             node, qemu);

@@ -8,8 +8,9 @@
 #include "cluster-sim/lab_cluster.h"
 
 /* Start the QEMU of `node` and return when its sockets listen. Already running: nothing happens.
- * FAILED: QEMU or the kernel is missing, a file of the node is, or QEMU ended at once; said with QEMU's own words. */
-MUST_CHECK enum outcome qemu_start(const struct cluster *cluster, unsigned node);
+ * FAILED: QEMU or the kernel is missing, a file of the node is, or QEMU ended at once; said with QEMU's own words. `*for_all`: it failed for what keeps
+ * every node from starting, not this one. */
+MUST_CHECK enum outcome qemu_start(const struct cluster *cluster, unsigned node, bool *for_all);
 
 /* Is it running? `*pid` may be NULL. */
 MUST_CHECK bool qemu_running(unsigned node, pid_t *pid);

@@ -373,9 +373,12 @@ enum outcome status_require_world(const struct cluster *cluster, const struct cl
     return OUTCOME_OK;
 }
 
-enum outcome status_await_world(const struct cluster *cluster, struct cluster_status *status, const char *what)
+enum outcome status_await_world(const struct cluster *cluster, struct cluster_status *status, const char *what, uint64_t deadline_ms)
 {
-    uint64_t deadline_ms = clock_ms() + LAB_ELECTION_WAIT_MS;
+    uint64_t wait_end_ms = clock_ms() + LAB_ELECTION_WAIT_MS;
+    if (deadline_ms != 0 && deadline_ms < wait_end_ms) {
+        wait_end_ms = deadline_ms;
+    }
     for (;;) {
         status_collect(cluster, status);
         unsigned running = 0;
@@ -383,7 +386,7 @@ enum outcome status_await_world(const struct cluster *cluster, struct cluster_st
             running += status->nodes[node].pid != 0;
         }
         bool may_come = status->switch_alive && running > cluster->nodes / 2 && strcmp(status->world_state, "stopped") != 0;
-        if (status->host != 0 || !may_come || clock_ms() >= deadline_ms) {
+        if (status->host != 0 || !may_come || clock_ms() >= wait_end_ms) {
             return status_require_world(cluster, status, what);
         }
         sleep_ms(50);

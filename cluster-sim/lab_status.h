@@ -80,9 +80,9 @@ void status_print_json(const struct cluster *cluster, const struct cluster_statu
 /* Parse the answer to a `status` command of one node into `node` (fields that are absent stay as they are). */
 void status_parse_node(struct node_status *node, const char *answer);
 
-/* Collect until the world is there, at most LAB_ELECTION_WAIT_MS and only while a majority of nodes runs at all: in the middle of a
- * takeover no node leads. Then as status_require_world. */
-MUST_CHECK enum outcome status_await_world(const struct cluster *cluster, struct cluster_status *status, const char *what);
+/* Collect until the world is there, at most LAB_ELECTION_WAIT_MS, or until clock_ms() is `deadline_ms` (0: none), and only while a majority of nodes runs at
+ * all: in the middle of a takeover no node leads. Then as status_require_world. */
+MUST_CHECK enum outcome status_await_world(const struct cluster *cluster, struct cluster_status *status, const char *what, uint64_t deadline_ms);
 
 /* The world is needed for `what` and is not there: say why and what to do. Returns the outcome; OK if it is there. */
 MUST_CHECK enum outcome status_require_world(const struct cluster *cluster, const struct cluster_status *status, const char *what);

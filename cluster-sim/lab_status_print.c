@@ -37,6 +37,22 @@ static void print_node_row(unsigned number, const struct node_status *node, bool
     }
 }
 
+/* A node whose disk is not well takes no part until somebody does something: what. Of several nodes, a corrupt disk is the others' to repair. */
+static void advise_disk(const struct cluster *cluster, unsigned number, const struct node_status *node)
+{
+    const char *name = command_name(), *shown = cluster->shown;
+    printf("  node %u takes no part: %s\n", number, node->reason);
+    if (strcmp(node->disk_state, "failed") == 0) {
+        printf("    when its disk is well again (is the host's full?): %s node stop %s %u; %s node start %s %u\n", name, shown, number, name,
+               shown, number);
+    } else if (cluster->nodes == 1) {
+        printf("    without a copy of its own disk, %s/node%u/disk.img, its world is lost\n", shown, number);
+    } else if (strcmp(node->disk_state, "corrupt") != 0) {
+        printf("    put its own disk back, or a blank one: %s node stop %s %u; %s node lose-disk %s %u; %s node start %s %u\n", name, shown, number,
+               name, shown, number, name, shown, number);
+    }
+}
+
 static void advise_nodes(const struct cluster *cluster, const struct cluster_status *status)
 {
     unsigned down = 0;
@@ -47,6 +63,8 @@ static void advise_nodes(const struct cluster *cluster, const struct cluster_sta
             printf("  node %u is down; start it: %s node start %s %u\n", node, command_name(), cluster->shown, node);
         } else if (!about->answered) {
             printf("  node %u is silent; read its log: %s log %s %u\n", node, command_name(), cluster->shown, node);
+        } else if (about->disk_state[0] != 0 && strcmp(about->disk_state, "ok") != 0) {
+            advise_disk(cluster, node, about);
         } else if (about->state == NODE_JOINING) {
             printf("  node %u is catching up; it becomes a voter by itself\n", node);
         } else if (about->reason[0] != 0) {

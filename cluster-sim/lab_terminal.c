@@ -41,16 +41,16 @@ static enum outcome check_session(const char **session)
     bool well = bytes >= 1 && bytes <= LAB_SESSION_NAME_BYTES_MAX;
     for (size_t at = 0; at < bytes && well; at++) {
         char byte = (*session)[at];
-        well = isalnum((unsigned char)byte) || byte == '-' || byte == '_';
+        well = isalnum((unsigned char)byte) || byte == '-' || byte == '_' || byte == '.';
     }
-    return well ? OUTCOME_OK : outcome_fail(OUTCOME_USAGE, "a session's name has 1 to %d letters, digits, - or _; `%s` has not",
+    return well ? OUTCOME_OK : outcome_fail(OUTCOME_USAGE, "a session's name has 1 to %d letters, digits, -, _ or .; `%s` has not",
                                             LAB_SESSION_NAME_BYTES_MAX, *session);
 }
 
-/* A connection to the world's terminal port, after a look at whether anybody is there. */
-static enum outcome connect_world(const struct cluster *cluster, const char *what, int *descriptor)
+/* A connection to the world's terminal port, after a look at whether anybody is there, by `deadline_ms` (0: none). */
+static enum outcome connect_world(const struct cluster *cluster, const char *what, uint64_t deadline_ms, int *descriptor)
 {
-    enum outcome outcome = status_await_world(cluster, &status, what);
+    enum outcome outcome = status_await_world(cluster, &status, what, deadline_ms);
     if (outcome != OUTCOME_OK) {
         return outcome;
     }
@@ -240,7 +240,7 @@ enum outcome terminal_attach(const struct cluster *cluster, const char *session)
                                command_name(), cluster->shown);
     }
     if (outcome == OUTCOME_OK) {
-        outcome = connect_world(cluster, "attach", &attachment.descriptor);
+        outcome = connect_world(cluster, "attach", 0, &attachment.descriptor);
     }
     if (outcome != OUTCOME_OK) {
         return outcome;
@@ -390,7 +390,11 @@ enum outcome terminal_exec(const struct cluster *cluster, const char *session, c
         outcome = read_source(&source, &bytes);
     }
     if (outcome == OUTCOME_OK) {
-        outcome = connect_world(cluster, "exec", &descriptor);
+        outcome = connect_world(cluster, "exec", deadline_ms, &descriptor);
+    }
+    if (outcome == OUTCOME_OK && deadline_ms != 0 && clock_ms() >= deadline_ms) {
+        close(descriptor);
+        outcome = outcome_fail(OUTCOME_TIMED_OUT, "the world was not reached in time; nothing was run");
     }
     if (outcome != OUTCOME_OK) {
         return outcome;

@@ -1,10 +1,27 @@
 """The command's contract where no node runs: usage, create, destroy, and what is said about folders that are no cluster."""
+import ctypes
+import errno
 import os
 import shlex
 import stat
+import struct
+import subprocess
 
 import lab
 from lab import FAILED, NOT_FOUND, NO_QUORUM, OK, USAGE, eidolon
+
+
+def refuse_flags_of_renameat2():
+    """From here on, also after exec, renameat2 with flags ends in EINVAL, as on NFS: a filter of system calls (x86-64)."""
+    call, flags, renameat2, error = 0, 16 + 4 * 8, 316, 0x00050000 | errno.EINVAL  # offsets in struct seccomp_data; SECCOMP_RET_ERRNO
+    load, unless_equal, answer = 0x20, 0x15, 0x06
+    steps = [(load, 0, 0, call), (unless_equal, 0, 3, renameat2), (load, 0, 0, flags), (unless_equal, 1, 0, 0), (answer, 0, 0, error),
+             (answer, 0, 0, 0x7FFF0000)]
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(38, 1, 0, 0, 0)  # no new privileges
+    if libc.prctl(22, 2, struct.pack("HxxxxxxQ", len(steps), ctypes.addressof(program)), 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "no filter of system calls")
 
 
 class TestUsage(lab.TestCase):
@@ -131,9 +148,33 @@ class TestCreate(lab.TestCase):
         self.assertEqual(advised[1:], ["start", folder])
         self.assertExit(eidolon("destroy", folder), OK)
 
+    def test_the_command_itself_is_advised_as_it_can_be_typed(self):
+        folder = os.path.join(self.folder(), "in a place")
+        os.mkdir(folder)
+        command = os.path.join(folder, "eidolon")
+        os.symlink(lab.EIDOLON, command)
+        missing = os.path.join(folder, "c")
+        result = subprocess.run([command, "status", missing], capture_output=True, text=True)
+        self.assertExit(result, NOT_FOUND, "no cluster")
+        self.assertEqual(shlex.split(result.stderr.split("with: ")[1]), [command, "create", missing])
+
     def test_a_place_that_cannot_be_written_is_named_and_nothing_is_left(self):
         result = eidolon("create", "/proc/eidolon-test/c")
         self.assertExit(result, FAILED, "/proc/eidolon-test/c", "nothing was left behind")
+
+    def test_a_file_system_that_cannot_rename_exclusively_holds_a_cluster_all_the_same(self):
+        folder = self.folder()
+        result = subprocess.run([lab.EIDOLON, "create", "c"], cwd=folder, capture_output=True, text=True, preexec_fn=refuse_flags_of_renameat2)
+        self.assertExit(result, OK)
+        self.assertExit(eidolon("status", "c", folder=folder), NO_QUORUM)
+        self.assertEqual(os.listdir(folder), ["c"])
+
+    def test_the_longest_name_that_a_folder_may_have_works(self):
+        folder = self.folder()
+        name = "x" * os.pathconf(folder, "PC_NAME_MAX")
+        self.assertExit(eidolon("create", name, folder=folder), OK)
+        self.assertExit(eidolon("status", name, folder=folder), NO_QUORUM)
+        self.assertEqual(os.listdir(folder), [name])
 
     def test_missing_parents_are_made(self):
         target = os.path.join(self.folder(), "a", "b", "c")

@@ -51,11 +51,47 @@ def kill_switch(cluster):
     wait_until(lambda: not alive(pid), "the background process is gone")
 
 
+class Terminal:
+    """A program that runs on a terminal of its own; `output` is all that it wrote there."""
+
+    def __init__(self, test, *command):
+        self.output = b""
+        self.pid, self.descriptor = pty.fork()
+        if self.pid == 0:
+            os.execve(command[0], command, {**os.environ, **fakes.ENVIRONMENT})
+        test.addCleanup(os.close, self.descriptor)
+
+    def type(self, keys):
+        os.write(self.descriptor, keys)
+
+    def wait_for(self, text):
+        def came():
+            if select.select([self.descriptor], [], [], 0.1)[0]:
+                try:
+                    self.output += os.read(self.descriptor, 65536)
+                except OSError:
+                    pass
+            return text in self.output
+        wait_until(came, f"{text!r} on the terminal, got {self.output!r}")
+
+    def wait(self):
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
 class TestStart(fakes.FakeTestCase):
     def test_start_returns_when_the_terminal_answers(self):
         cluster = self.fake_cluster()
         connection = self.connect(cluster.attach_address())
         connection.wait_for(">>> ")
+
+    def test_what_the_caller_has_open_is_not_kept_open(self):
+        cluster = self.fake_cluster(start=False)
+        ours, theirs = os.pipe()
+        self.addCleanup(os.close, ours)
+        result = subprocess.run([lab.EIDOLON, "start", cluster.directory], env={**os.environ, **fakes.ENVIRONMENT}, pass_fds=[theirs], capture_output=True)
+        os.close(theirs)
+        self.assertEqual(result.returncode, OK)
+        self.assertTrue(select.select([ours], [], [], lab.DEADLINE_S)[0], "nobody has the other end any more")
 
     def test_start_of_a_running_cluster_changes_nothing(self):
         cluster = self.fake_cluster()
@@ -80,14 +116,18 @@ class TestStart(fakes.FakeTestCase):
     def test_a_missing_qemu_is_named_and_nothing_is_left_running(self):
         cluster = self.fake_cluster(start=False)
         cluster.environment = {**fakes.ENVIRONMENT, "EIDOLON_QEMU": "qemu-that-is-not-there"}
-        self.assertExit(cluster.try_command("start"), FAILED, "not installed", "apt-get install")
+        result = cluster.try_command("start")
+        self.assertExit(result, FAILED, "not installed", "apt-get install")
+        self.assertEqual(result.stderr.count("not installed"), 1, "what concerns every node is said once")
         self.assertEqual(cluster.status()["switch"], "down")
         self.assertFalse(os.path.exists(os.path.join(cluster.directory, "node1", "qemu.pid")))
 
     def test_a_missing_kernel_is_named(self):
         cluster = self.fake_cluster(start=False)
         cluster.environment = {**fakes.ENVIRONMENT, "EIDOLON_KERNEL": "no-kernel.elf"}
-        self.assertExit(cluster.try_command("start"), FAILED, "no-kernel.elf", "make")
+        result = cluster.try_command("start")
+        self.assertExit(result, FAILED, "no-kernel.elf", "make")
+        self.assertEqual(result.stderr.count("no-kernel.elf"), 1, "what concerns every node is said once")
 
     def test_a_qemu_that_ends_at_once_is_quoted(self):
         cluster = self.fake_cluster(start=False)
@@ -99,11 +139,14 @@ class TestStart(fakes.FakeTestCase):
         self.assertExit(cluster.try_command("start"), FAILED, "ended at once", "out of luck")
 
     def test_a_node_that_cannot_start_does_not_keep_a_majority_from_it(self):
-        cluster = self.fake_cluster(start=False)
-        os.unlink(self.path(cluster, 3, "disk.img"))
-        result = cluster.try_command("start")
-        self.assertExit(result, DEGRADED, "node 3 has no disk", "lose-disk")
-        self.connect(cluster.attach_address()).wait_for(">>> ")
+        for node in (1, 3):
+            with self.subTest(node=node):
+                cluster = self.fake_cluster(world=False, start=False)
+                self.set_file(cluster, 2, "fake-world", "")
+                os.unlink(self.path(cluster, node, "disk.img"))
+                result = cluster.try_command("start")
+                self.assertExit(result, DEGRADED, f"node {node} has no disk", "lose-disk")
+                self.connect(cluster.attach_address()).wait_for(">>> ")
 
     def test_a_damaged_boot_configuration_is_named(self):
         cluster = self.fake_cluster(start=False)
@@ -171,6 +214,31 @@ class TestStart(fakes.FakeTestCase):
                 self.assertIsNone(cluster.node(1)["pid"])
                 cluster.kill(1)
                 self.assertIsNone(stranger.poll())
+
+    def test_a_copy_of_a_running_cluster_is_stopped_and_leaves_the_original_alone(self):
+        cluster = self.fake_cluster()
+        before = cluster.status()
+        copy = lab.Cluster(os.path.join(self.folder(), "copy"), fakes.ENVIRONMENT)
+        subprocess.run(["cp", "-a", cluster.directory, copy.directory], check=True)
+        self.addCleanup(self.remove_cluster, copy)
+        self.assertEqual(copy.status()["state"], "stopped")
+        copy.stop()
+        subprocess.run(["cp", "-a", cluster.directory + "/.", copy.directory], check=True)  # the pid files are there again
+        copy.start()
+        self.assertFalse({node["pid"] for node in copy.status()["nodes"]} & {node["pid"] for node in before["nodes"]})
+        self.destroy_fakes(copy)
+        self.assertExit(copy.try_command("destroy"), OK)
+        self.assertEqual(cluster.status(), before)
+        self.connect(cluster.attach_address()).wait_for(">>> ")
+
+    def test_a_renamed_folder_keeps_its_processes(self):
+        cluster = self.fake_cluster()
+        before = cluster.status()
+        os.rename(cluster.directory, cluster.directory + "-renamed")
+        cluster.directory += "-renamed"
+        self.assertEqual(cluster.status(), before)
+        cluster.stop()
+        self.assertEqual([node["pid"] for node in before["nodes"] if alive(node["pid"])], [])
 
     def test_two_clusters_do_not_collide(self):
         first, second = self.fake_cluster(), self.fake_cluster()
@@ -252,6 +320,16 @@ class TestNodes(fakes.FakeTestCase):
         self.assertIn("no command ended it", cluster.node(2)["reason"])
         self.assertIn("terminating on signal 15", cluster.node(2)["reason"])
 
+    def test_last_words_of_an_earlier_life_are_not_quoted(self):
+        cluster = self.fake_cluster()
+        for signal_number in (signal.SIGTERM, signal.SIGKILL):
+            os.kill(cluster.node(2)["pid"], signal_number)
+            wait_until(lambda: cluster.node(2)["pid"] is None, "QEMU of node 2 is gone")
+            reason = cluster.node(2)["reason"]
+            cluster.start_node(2)
+        self.assertIn("no command ended it", reason)
+        self.assertNotIn("terminating on signal 15", reason)
+
     def test_a_disk_that_cannot_be_made_blank_is_the_old_one(self):
         cluster = self.fake_cluster(start=False)
         with open(self.path(cluster, 1, "disk.img"), "rb") as file:
@@ -320,6 +398,26 @@ class TestStatus(fakes.FakeTestCase):
         cluster = self.fake_cluster()
         self.set_status(cluster, 3, role="joining", disk="corrupt", reason="record 17 has a bad checksum")
         self.assertIn("record 17", self.assertState(cluster, "degraded", DEGRADED)["nodes"][2]["reason"])
+
+    def test_a_node_that_its_disk_keeps_out_is_not_said_to_catch_up(self):
+        cluster = self.fake_cluster()
+        for disk, advised in (("failed", ("node stop", "node start")), ("foreign", ("own disk", "lose-disk")), ("small", ("own disk", "lose-disk")),
+                              ("corrupt", ("until a majority repairs it",))):
+            with self.subTest(disk=disk):
+                self.set_status(cluster, 3, role="joining", voter=0, disk=disk, reason="until a majority repairs it" if disk == "corrupt" else "as it is")
+                output = cluster.try_command("status").stdout
+                self.assertNotIn("catching up", output)
+                for words in (f"node 3 takes no part: disk {disk}", *advised):
+                    self.assertIn(words, output)
+                if disk == "corrupt":
+                    self.assertNotIn("lose-disk", output, "others may need what is on it")
+
+    def test_the_one_node_without_its_disk_has_lost_its_world(self):
+        cluster = self.fake_cluster(nodes=1)
+        self.set_status(cluster, 1, nodes=1, leader=0, majority=0, voter=0, role="joining", disk="blank", reason="the disk is blank")
+        output = cluster.try_command("status").stdout
+        self.assertNotIn("catching up", output)
+        self.assertIn("its world is lost", output)
 
     def test_no_leader_is_no_quorum(self):
         cluster = self.fake_cluster()
@@ -494,6 +592,22 @@ class TestWayIn(fakes.FakeTestCase):
         cluster = self.fake_cluster()
         self.assertExit(cluster.try_command("exec", "--timeout", 1, "endless\n"), TIMED_OUT, "did not end in time")
 
+    def test_exec_takes_each_name_of_a_session_that_the_world_takes(self):
+        cluster = self.fake_cluster()
+        self.assertExit(cluster.try_command("exec", "--session", "a.B-c_9", "1"), OK)
+
+    def test_exec_runs_nothing_after_its_time(self):
+        cluster = self.fake_cluster()
+        card = self.card(cluster, 1)
+        self.silence(cluster, 2)  # so that the look at the cluster takes longer
+        self.assertExit(cluster.try_command("exec", "--timeout", 1, "too late"), TIMED_OUT, "nothing was run")
+        cluster.command("exec", "in time")
+        frames = []
+        while not frames or b"in time" not in frames[-1]:
+            frames.append(card.receive())
+            self.assertIsNotNone(frames[-1], "the later source reaches the world")
+        self.assertFalse([one for one in frames if b"too late" in one])
+
     def test_exec_refuses_what_the_world_could_not_take(self):
         cluster = self.fake_cluster()
         self.assertExit(cluster.try_command("exec", "-", stdin="x" * (256 * 1024 + 1)), USAGE, "longer")
@@ -519,33 +633,25 @@ class TestWayIn(fakes.FakeTestCase):
 
     def test_attach_speaks_its_protocol_detaches_and_restores_the_terminal(self):
         cluster = self.fake_cluster()
-        pid, terminal = pty.fork()
-        if pid == 0:
-            os.execve(lab.EIDOLON, [lab.EIDOLON, "attach", cluster.directory, "--session", "s1"], {**os.environ, **fakes.ENVIRONMENT})
-        self.addCleanup(os.close, terminal)
-        output = b""
+        terminal = Terminal(self, lab.EIDOLON, "attach", cluster.directory, "--session", "s1")
+        terminal.wait_for(b"<terminal s1 80x24\n>")
+        terminal.type(b"abc\x03")
+        terminal.wait_for(b"\x03>")
+        self.assertIn(b"abc", terminal.output)
+        terminal.type(b"\x1d")
+        terminal.wait_for(b"eidolon stop")
+        self.assertIn(b"come back", terminal.output)
+        self.assertEqual(terminal.wait(), OK)
 
-        def wait_for(text):
-            nonlocal output
-
-            def came():
-                nonlocal output
-                if select.select([terminal], [], [], 0.1)[0]:
-                    try:
-                        output += os.read(terminal, 65536)
-                    except OSError:
-                        pass
-                return text in output
-            wait_until(came, f"{text!r} on the terminal, got {output!r}")
-        wait_for(b"<terminal s1 80x24\n>")
-        os.write(terminal, b"abc\x03")
-        wait_for(b"\x03>")
-        self.assertIn(b"abc", output)
-        os.write(terminal, b"\x1d")
-        wait_for(b"eidolon stop")
-        self.assertIn(b"come back", output)
-        _, result = os.waitpid(pid, 0)
-        self.assertEqual(os.waitstatus_to_exitcode(result), OK)
+    def test_make_run_says_how_to_come_back_to_the_same_cluster(self):
+        cluster = self.fake_cluster()
+        os.rename(cluster.directory, cluster.directory + " 2")
+        cluster.directory += " 2"
+        terminal = Terminal(self, os.path.join(lab.ROOT, "cluster-sim", "run"), cluster.directory)
+        terminal.wait_for(b"<terminal main 80x24\n>")
+        terminal.type(b"\x1d")
+        terminal.wait_for(b"make run DIR='%s'" % cluster.directory.encode())
+        self.assertEqual(terminal.wait(), OK)
 
 
 class TestMove(fakes.FakeTestCase):
@@ -604,6 +710,12 @@ class TestMove(fakes.FakeTestCase):
         self.assertExit(cluster.try_command("node", "manage", 2, "--raw", stdin="\x00garbage\x7f" * 100), OK)
         self.assertIn("garbage", cluster.log(2))
         self.assertEqual(cluster.command("node", "manage", 2, "ping again"), "pong again\n")
+
+    def test_management_of_a_node_that_is_down_says_so(self):
+        cluster = self.fake_cluster()
+        cluster.kill(2)
+        for words in (["ping"], ["--raw"]):
+            self.assertExit(cluster.try_command("node", "manage", 2, *words), FAILED, "node 2 is down", "node start")
 
 
 class TestSwitch(fakes.FakeTestCase):
