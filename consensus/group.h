@@ -129,7 +129,7 @@ MUST_CHECK enum status group_message(struct group *group, unsigned peer, const s
  * ops.lost was. FULL: log memory, log region or LOG_ENTRIES_MAX is exhausted: wait for
  * commits or a checkpoint. BUSY: a transfer or a change is under way that refuses submissions: try again later. */
 MUST_CHECK enum status group_submit(struct group *group, const struct group_entry *entry, const uint8_t *body, uint64_t *index);
-/* Could `entries` entries of `bytes` body bytes in all be submitted now? */
+/* Can `entries` entries of `bytes` body bytes in all be submitted from now on, whatever comes in between? Each then has room. */
 bool group_room(const struct group *group, uint32_t entries, size_t bytes);
 /* Hand leadership to `node`. The caller has stopped the world and everything is committed. Ends by ops.lost, or by group_transferring() turning false.
  * NOT_LEADER.  BUSY: a transfer is under way.  NOT_FOUND: the node is this one, or no voter. */

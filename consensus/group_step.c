@@ -277,7 +277,7 @@ enum status group_submit(struct group *group, const struct group_entry *entry, c
 
 bool group_room(const struct group *group, uint32_t entries, size_t bytes)
 {
-    return group_running(group) && group->led && raft_transferee(&group->raft) == 0 && log_room(group->log, entries, bytes, false);
+    return group_running(group) && group->led && raft_transferee(&group->raft) == 0 && log_room_for_all(group->log, entries, bytes);
 }
 
 enum status group_transfer(struct group *group, unsigned node)

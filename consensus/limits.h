@@ -18,6 +18,8 @@ enum {
     LOG_ENTRIES_MAX = 65536,
     /* Of them, how many submissions must leave for barriers and changes of members. */
     LOG_ENTRIES_RESERVE = 1024,
+    /* Entries of other kinds that may come between the parts of an epoch: changes of members, of which one is under way at a time. */
+    LOG_ENTRIES_BETWEEN = 8,
     /* One write of the log: as large as a request may be, so that a group commit of small epochs is one request. */
     LOG_BATCH_BYTES_MAX = MACHINE_REQUEST_BYTES_MAX,
     /* Writes of one group commit; the next one waits for the flush. */

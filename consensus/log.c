@@ -112,6 +112,12 @@ bool log_failed(const struct log *log)
     return log->failed;
 }
 
+bool log_room_for_all(const struct log *log, uint32_t entries, size_t bytes)
+{
+    /* What a wrap wastes at the end of the region is less than a write. */
+    return log_room(log, entries + LOG_ENTRIES_BETWEEN, bytes + LOG_BATCH_BYTES_MAX + LOG_ENTRIES_BETWEEN * MACHINE_BLOCK_BYTES, false);
+}
+
 bool log_room(const struct log *log, uint32_t entries, size_t bytes, bool use_reserve)
 {
     uint64_t reserve = use_reserve ? 0 : LOG_RESERVE_BYTES;

@@ -101,6 +101,9 @@ bool log_failed(const struct log *log);          /* a write or a flush failed: n
 /* -- writing -- */
 /* Could `entries` of `bytes` body bytes in all be appended, leaving the reserve (unless `reserve` may be used)? */
 bool log_room(const struct log *log, uint32_t entries, size_t bytes, bool use_reserve);
+/* Will log_room say so of each of these entries when they are appended one after the other, though the ring wraps meanwhile and the reserve's entries
+ * come in between? Who has closed an epoch cannot take it back. */
+bool log_room_for_all(const struct log *log, uint32_t entries, size_t bytes);
 /* Append an entry at `index`, at most last + 1; an index that is there drops it and all behind it first. `entry` NULL: zero. All borrowed.
  * FULL: memory or index is exhausted (log_room would have said so); nothing was appended. */
 MUST_CHECK enum status log_append(struct log *log, uint64_t index, uint64_t term, enum log_type type, const struct group_entry *entry, const void *body,

@@ -466,6 +466,11 @@ void node_link_down(struct node *node, unsigned peer, unsigned lane)
 
 static void fill_step(struct node *node)
 {
+    struct group_facts group;
+    group_facts(node->group, &group);
+    if (group.disk_failed) {
+        return; /* this life comes to nothing, and a checkpoint that was pulled meanwhile may have taken the place of the one that is read */
+    }
     bool done = false;
     uint32_t page = 0;
     enum status status = store_fill_step(node->store, world_image(node->world), STORE_FILL_PAGES, &done, &page);

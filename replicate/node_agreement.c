@@ -44,10 +44,10 @@ static void report(struct node *node)
 {
     unsigned leader = leader_of(node);
     node->contradiction_ns = node_now_ns(node) + AGREEMENT_REPORT_MS * 1000000ull;
-    node->contradiction_sent++;
     if (leader == 0 || leader == node->boot->node_number) {
-        return;
+        return; /* nobody to tell it */
     }
+    node->contradiction_sent++;
     enum status status = peers_send(node->peers, leader, PEERS_LANE_RAFT, NODE_MESSAGE_CONTRADICTION, (const uint8_t *)&node->contradiction,
                                     sizeof node->contradiction, NULL, 0);
     (void)status; /* it is repeated */

@@ -28,14 +28,19 @@ static bool part_fits(struct node *node, const struct group_entry *entry)
            (last || entry->bytes == DELTA_PART_BYTES_MAX) && node->assembly_bytes + entry->bytes <= DELTA_BYTES_MAX;
 }
 
+/* Did this life begin with reading the log? Then nobody is helped by reading it again. */
+static bool read_lately(const struct node *node)
+{
+    return node_now_ns(node) - node->started_ns < NODE_LIFE_YOUNG_MS * 1000000ull;
+}
+
 /* A committed epoch that cannot be applied is never skipped: whoever did could host the world from an epoch that everybody has left behind. Read anew from
- * the disk it may be another; if this life began with reading it, nobody is helped by reading it again. */
+ * the disk it may be another. */
 static void give_up_on(struct node *node, const struct group_entry *entry, enum status status)
 {
-    bool read_lately = node_now_ns(node) - node->started_ns < NODE_LIFE_YOUNG_MS * 1000000ull;
     node_log(node, LOG_ERROR, "part %u of %u of epoch %llu does not apply: %s", (unsigned)entry->part, (unsigned)entry->parts,
              (unsigned long long)entry->epoch, status_sentence(status));
-    if (status == STATUS_UNKNOWN_VERSION || read_lately) {
+    if (status == STATUS_UNKNOWN_VERSION || read_lately(node)) {
         node_stand_aside(node, status == STATUS_UNKNOWN_VERSION ? STORE_DISK_FOREIGN : STORE_DISK_CORRUPT, "epoch %llu of the log does not apply: %s",
                          (unsigned long long)entry->epoch, status_sentence(status));
     } else {
@@ -79,7 +84,11 @@ static void apply_part(struct node *node, const struct group_entry *entry, const
     uint8_t *plain = world_delta_buffer(node->world) + node->assembly_bytes;
     uint64_t began_ns = node_now_ns(node);
     if (seal_open_body(&node->keys, &context, entry->nonce, body, entry->bytes, entry->tag, plain) != STATUS_OK) {
-        node_restart(node, "a committed delta does not open with the cluster's key: it is read anew");
+        if (read_lately(node)) {
+            node_await_repair(node, "log: a committed delta does not open with the cluster's key");
+        } else {
+            node_restart(node, "a committed delta does not open with the cluster's key: it is read anew");
+        }
         return;
     }
     node->assembly_open_ns += node_now_ns(node) - began_ns;

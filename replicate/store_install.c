@@ -76,7 +76,9 @@ static enum status check_manifest(const struct store *store, const struct checkp
         digest += hashes[page];
     }
     if (checkpoint->epoch == 0) {
-        return digest == 0 && checkpoint->digest == 0 ? STATUS_OK : STATUS_INVALID;
+        static const struct world_record nothing;
+        bool empty = digest == 0 && checkpoint->digest == 0 && memcmp(&checkpoint->record, &nothing, sizeof nothing) == 0;
+        return empty ? STATUS_OK : STATUS_INVALID;
     }
     if (world_record_check(&checkpoint->record, (uint64_t)store->pages_max * STORE_BLOCK_BYTES) != STATUS_OK ||
         checkpoint->record.epoch != checkpoint->epoch) {

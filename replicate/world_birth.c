@@ -131,6 +131,7 @@ void world_birth(struct world *world)
 {
     struct world_record *record = &world->record;
     uint64_t entry = 0, end = 0;
+    image_clear(world->image); /* pages that a birth which never came to be had read are still present */
     *record = (struct world_record){
         .version = WORLD_RECORD_VERSION,
         .abi_version = ABI_VERSION,

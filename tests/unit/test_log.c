@@ -651,6 +651,33 @@ static void test_log_full_region_waits_for_a_cut(void **state)
     bench_free(bench);
 }
 
+/* An epoch that was closed must find room to its last part, wherever in the ring it begins: nothing is cut before it is committed. */
+static void test_log_room_for_all_entries_is_there_to_the_last_though_the_ring_wraps(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_make(22);
+    uint64_t random = test_seed(__func__, 22), index = 2;
+    for (unsigned turn = 0; turn < 300; turn++) {
+        uint32_t parts = 4 + test_random_below(&random, 12), bytes = ENTRY_BODY_BYTES_MAX - test_random_below(&random, 4096);
+        while (log_room_for_all(bench->log, parts, (size_t)parts * bytes)) {
+            assert_int_equal(append(bench, index++, 1, 1 + test_random_below(&random, 30000)), STATUS_OK);
+            settle(bench);
+        }
+        while (!log_room_for_all(bench->log, parts, (size_t)parts * bytes)) {
+            log_cut(bench->log, log_first_index(bench->log));
+        }
+        for (uint32_t part = 0; part < parts; part++) {
+            assert_true(log_room(bench->log, 1, bytes, false));
+            assert_int_equal(append(bench, index++, 1, bytes), STATUS_OK);
+            if (part % 4 == 0) { /* what comes meanwhile shares writes */
+                settle(bench);
+            }
+        }
+        settle(bench);
+    }
+    bench_free(bench);
+}
+
 static void test_log_round_that_the_region_cuts_short_is_flushed(void **state)
 {
     (void)state;
@@ -885,6 +912,7 @@ int main(void)
         cmocka_unit_test(test_log_batch_of_another_history_right_behind_the_checkpoint_is_dropped),
         cmocka_unit_test(test_log_dropped_entries_stay_dropped_and_what_follows_survives),
         cmocka_unit_test(test_log_full_region_waits_for_a_cut),
+        cmocka_unit_test(test_log_room_for_all_entries_is_there_to_the_last_though_the_ring_wraps),
         cmocka_unit_test(test_log_round_that_the_region_cuts_short_is_flushed),
         cmocka_unit_test(test_log_wrapped_region_never_overwrites_what_is_needed),
         cmocka_unit_test(test_log_memory_full_of_unflushed_entries_is_full),

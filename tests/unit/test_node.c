@@ -131,6 +131,48 @@ static void test_node_checkpoint_behind_a_change_of_members_that_stays_waits(voi
     assert_true(store_checkpointing(node->store));
 }
 
+static const struct nodes_node *watched;
+
+static bool watched_stands_aside(const struct nodes *all)
+{
+    (void)all;
+    return watched->node != NULL && watched->node->disk == STORE_DISK_CORRUPT;
+}
+
+/* VERIFY: the log is read anew once; a node whose life began with reading it would read the same for ever. */
+static void test_node_log_that_does_not_open_is_not_read_again_and_again(void **state)
+{
+    (void)state;
+    struct nodes_node *host = nodes_host(nodes), *standby = &nodes->node[host->number % nodes->count + 1];
+    standby->node->started_ns = node_now_ns(standby->node);
+    standby->node->keys.delta[0] ^= 1;
+    watched = standby;
+    assert_true(nodes_run(nodes, TURNS, watched_stands_aside));
+    assert_true(node_awaits_repair(standby->node));
+}
+
+/* ONE-STORY: reports that nobody could hear are not counted, or none would be left for the host that comes. */
+static void test_node_contradiction_without_a_leader_is_reported_to_the_next_one(void **state)
+{
+    (void)state;
+    struct nodes_node *host = nodes_host(nodes), *standby = &nodes->node[host->number % nodes->count + 1];
+    for (unsigned number = 1; number <= nodes->count; number++) {
+        if (number != standby->number) {
+            nodes_power_cut(&nodes->node[number]);
+        }
+    }
+    nodes_run(nodes, 2000, NULL);
+    struct group_facts facts;
+    group_facts(standby->node->group, &facts);
+    assert_int_equal(facts.leader_id, 0);
+    standby->node->contradiction = (struct node_contradiction){.epoch = 1, .digest = 1};
+    for (unsigned i = 0; i < 2 * AGREEMENT_REPORTS_MAX; i++) {
+        standby->node->contradiction_ns = 0;
+        node_agreement_tick(standby->node);
+    }
+    assert_int_equal(standby->node->contradiction_sent, 0);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1) {
@@ -140,6 +182,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_node_move_to_the_host_itself_while_a_move_is_under_way_is_busy, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_node_word_of_a_resumed_world_is_believed_only_when_the_leadership_is_lost, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_node_checkpoint_behind_a_change_of_members_that_stays_waits, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_node_log_that_does_not_open_is_not_read_again_and_again, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_node_contradiction_without_a_leader_is_reported_to_the_next_one, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

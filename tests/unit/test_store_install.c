@@ -190,6 +190,9 @@ static void test_install_of_bad_manifest_is_invalid(void **state)
     static const uint64_t none[PAGES];
     checkpoint = (struct checkpoint){.raft_index = 9, .raft_term = 1, .configuration_index = 1, .member_count = 1, .digest = 5};
     assert_int_equal(store_install_begin(other->store, &checkpoint, none), STATUS_INVALID); /* epoch 0 is an empty image */
+    checkpoint.digest = 0;
+    checkpoint.record.segment_count = UINT32_MAX;
+    assert_int_equal(store_install_begin(other->store, &checkpoint, none), STATUS_INVALID); /* ... and says nothing of a world */
     checkpoint = *store_pinned(bench->store);
     assert_int_equal(store_install_begin(other->store, &checkpoint, hashes), STATUS_OK);
 }

@@ -729,6 +729,27 @@ static void test_world_reset_leaves_what_a_checkpoint_can_keep(void **state)
     assert_int_equal(world_load(standby->world, &record, 2, facts_of(standby).digest), STATUS_OK);
 }
 
+/* A birth that is taken back leaves the pages that it had only read: the next one could not reach them, and the fault came again for ever. */
+static void test_world_born_a_second_time_reaches_what_the_first_birth_read(void **state)
+{
+    struct fixture *fixture = *state;
+    struct side *host = &fixture->sides[0];
+    struct abi_info info;
+    world_host(host->world);
+    assert_int_equal(image_read(world_image(host->world), ABI_INFO_ADDRESS - ABI_WORLD_BASE, &info, sizeof info), STATUS_OK);
+    uint32_t page = (uint32_t)((info.heap_base - ABI_WORLD_BASE) / ABI_PAGE_BYTES);
+    world_page_fault(host->world, info.heap_base, false, false);
+    assert_int_equal(host->fake.rights[page], PAGE_READ);
+    world_step_down(host->world);
+    world_host(host->world);
+    world_page_fault(host->world, info.heap_base, false, false);
+    assert_int_equal(host->fake.rights[page], PAGE_READ);
+    world_check(host->world);
+    settle(host);
+    commit(fixture, host, &fixture->sides[1], LOG_MAX);
+    compare_images(host, &fixture->sides[1]);
+}
+
 static void test_world_deposed_before_its_first_commit_keeps_the_idle_time(void **state)
 {
     struct fixture *fixture = *state;
@@ -778,6 +799,7 @@ int main(void)
         TEST(test_world_reset_begins_anew_behind_the_epoch),
         TEST(test_world_reset_asked_for_twice_happens_once),
         TEST(test_world_reset_leaves_what_a_checkpoint_can_keep),
+        TEST(test_world_born_a_second_time_reaches_what_the_first_birth_read),
         TEST(test_world_deposed_before_its_first_commit_keeps_the_idle_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
