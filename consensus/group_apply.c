@@ -6,8 +6,7 @@
 
 enum { APPLY_RETRY_NS = 1000000 };
 
-/* Our own copy of the log cannot be read back, `what` says where: the incarnation has ended, if there is anybody to join. */
-static void log_is_bad(struct group *group, const char *what, enum status status)
+void group_log_is_bad(struct group *group, const char *what, enum status status)
 {
     bool joins = status == STATUS_CORRUPT && group->config.boot->node_count > 1;
     group_say(group, LOG_ERROR, "%s (%s)%s", what, status_sentence(status),
@@ -24,7 +23,7 @@ static void entry_is_bad(struct group *group, uint64_t index, enum status status
 {
     char what[100];
     snprintf(what, sizeof what, "log: entry %llu, which is committed, cannot be read back", (unsigned long long)index);
-    log_is_bad(group, what, status);
+    group_log_is_bad(group, what, status);
 }
 
 /* -- applying -- */
@@ -276,7 +275,7 @@ enum status group_install(struct group *group, const struct group_snapshot *snap
     char reason[200];
     enum status status = group_check_changes(group, reason);
     if (status != STATUS_OK) {
-        log_is_bad(group, reason, status); /* before anything is called applied that the image does not have yet */
+        group_log_is_bad(group, reason, status); /* before anything is called applied that the image does not have yet */
         return status;
     }
     if (vote_term(group->vote) < snapshot->last_term) {
@@ -291,6 +290,9 @@ enum status group_install(struct group *group, const struct group_snapshot *snap
     group->member_count = snapshot->member_count;
     memcpy(group->members, snapshot->members, sizeof group->members);
     group->apply_busy = group->apply_again = false;
-    group_open_library(group);
-    return STATUS_OK;
+    status = group_open_library(group, reason);
+    if (status != STATUS_OK) {
+        group_log_is_bad(group, reason, status);
+    }
+    return status;
 }
