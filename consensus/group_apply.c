@@ -192,6 +192,20 @@ static uint64_t first_to_keep(const struct group *group, uint64_t checkpoint)
     return keep;
 }
 
+bool group_contradicts(const struct group *group, uint64_t index, uint64_t term)
+{
+    uint64_t ours = log_term_of(group->log, index);
+    return group->library_open && index <= raft_commit_index(&group->raft) && ours != 0 && ours != term;
+}
+
+/* The disk's checkpoint ends with an entry that is not ours: it was a lie, and the next start would be held to it. */
+static void checkpoint_is_bad(struct group *group, uint64_t index)
+{
+    char what[100];
+    snprintf(what, sizeof what, "the checkpoint contradicts entry %llu, which is committed", (unsigned long long)index);
+    group_log_is_bad(group, what, STATUS_CORRUPT);
+}
+
 static void take_snapshot(struct group *group)
 {
     uint64_t index = group->checkpoint_index;
@@ -202,7 +216,10 @@ static void take_snapshot(struct group *group)
     if (index <= group->raft.trail.snapshot.index || index < log_first_index(group->log)) {
         return;
     }
-    CHECK(log_term_of(group->log, index) == group->checkpoint_term);
+    if (group_contradicts(group, index, group->checkpoint_term)) {
+        checkpoint_is_bad(group, index);
+        return;
+    }
     uint64_t keep = first_to_keep(group, index);
     struct raft_event event = {.type = RAFT_SNAPSHOT,
                                .snapshot = {.metadata = {.index = index, .term = group->checkpoint_term, .configuration_index = group->configuration_index},
@@ -230,6 +247,9 @@ void group_checkpoint_tick(struct group *group)
 {
     if (group->checkpoint_index != 0) {
         take_snapshot(group);
+    }
+    if (!group_running(group)) {
+        return;
     }
     if (!group->apply_again && checkpoint_wanted(group) && group->applied_index > group->raft.trail.snapshot.index && group->checkpoint_index == 0) {
         group->config.ops.want_checkpoint(group->config.ops.context);
@@ -262,6 +282,10 @@ enum status group_install(struct group *group, const struct group_snapshot *snap
     uint64_t index = snapshot->last_index;
     if (index + 1 < log_first_index(group->log)) {
         return STATUS_STALE;
+    }
+    if (group_contradicts(group, index, snapshot->last_term)) {
+        checkpoint_is_bad(group, index);
+        return STATUS_CORRUPT;
     }
     raft_close(&group->raft, NULL);
     group->library_open = false;

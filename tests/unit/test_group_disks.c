@@ -437,6 +437,44 @@ static void test_group_install_of_what_cannot_be_is_refused(void **state)
     cluster_destroy(cluster);
 }
 
+/* A member that lies gave it: the log is right, but the next start would be held to the checkpoint. */
+static void test_group_checkpoint_that_contradicts_the_log_makes_the_node_join_anew(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 46);
+    cluster_submit_some(cluster, 3, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *follower = cluster_follower(cluster, cluster_leader(cluster), 0);
+    struct group_facts facts = cluster_facts(follower);
+    assert_false(group_contradicts(follower->group, facts.applied_index, facts.term));
+    assert_true(group_contradicts(follower->group, facts.applied_index, facts.term - 1));
+    group_checkpoint_done(follower->group, facts.applied_index, facts.term - 1);
+    assert_true(cluster_heals(cluster));
+    assert_int_equal(follower->removed_count, 1);
+    cluster_destroy(cluster);
+}
+
+static void test_group_install_that_contradicts_the_log_makes_the_node_join_anew(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 47);
+    cluster_submit_some(cluster, 3, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *leader = cluster_leader(cluster), *follower = cluster_follower(cluster, leader, 0);
+    follower->busy = true;
+    cluster_submit_some(cluster, 3, 100);
+    cluster_run(cluster, 100);
+    assert_true(cluster_facts(follower).applied_index < cluster_facts(follower).commit_index);
+    struct group_snapshot snapshot;
+    group_snapshot_describe(leader->group, &snapshot);
+    snapshot.last_term--;
+    assert_int_equal(group_install(follower->group, &snapshot), STATUS_CORRUPT);
+    follower->busy = false;
+    assert_true(cluster_heals(cluster));
+    assert_int_equal(follower->removed_count, 1);
+    cluster_destroy(cluster);
+}
+
 static void test_group_install_below_what_was_applied_applies_again_from_there(void **state)
 {
     (void)state;
@@ -703,6 +741,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_group_disk_that_fails_writes_stands_aside),
         cmocka_unit_test(test_group_install_of_what_cannot_be_is_refused),
         cmocka_unit_test(test_group_install_before_a_change_of_members_that_rotted_makes_the_node_join_anew),
+        cmocka_unit_test(test_group_checkpoint_that_contradicts_the_log_makes_the_node_join_anew),
+        cmocka_unit_test(test_group_install_that_contradicts_the_log_makes_the_node_join_anew),
         cmocka_unit_test(test_group_change_of_members_that_rots_while_the_node_starts_makes_it_join_anew),
         cmocka_unit_test(test_group_change_of_members_that_cannot_be_read_while_the_node_starts_makes_it_stand_aside),
         cmocka_unit_test(test_group_follower_gets_a_checkpoint_for_entries_that_cannot_be_read),
