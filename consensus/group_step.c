@@ -137,6 +137,21 @@ static void free_start_entries(struct raft_entry *entries, uint32_t count)
     raft_free(entries);
 }
 
+/* The last change but one behind the checkpoint, or 0 if there are fewer. The library goes back to it should the last one not be committed; what was before
+ * it needs none of its heap, however often the members have changed. */
+static uint64_t first_change_needed(const struct group *group)
+{
+    unsigned found = 0;
+    uint64_t index = log_last_index(group->log);
+    for (; index > group->start.last_index; index--) {
+        found += log_type_of(group->log, index) == LOG_CHANGE;
+        if (found == 2) {
+            return index;
+        }
+    }
+    return 0;
+}
+
 /* What stands in the log behind the checkpoint, as the library wants it. */
 static enum status make_start_entries(struct group *group, struct raft_entry **out, uint32_t *out_count, char reason[200])
 {
@@ -148,11 +163,14 @@ static enum status make_start_entries(struct group *group, struct raft_entry **o
     }
     struct raft_entry *entries = raft_malloc(count * sizeof *entries);
     CHECK(entries != NULL); /* RAFT_HEAP_BYTES_MAX has room for LOG_ENTRIES_MAX of them */
+    uint64_t first_change = first_change_needed(group);
     for (uint32_t i = 0; i < count; i++) {
         uint64_t index = group->start.last_index + 1 + i;
         entries[i] = (struct raft_entry){
             .term = log_term_of(group->log, index), .type = (enum raft_entry_type)log_type_of(group->log, index), .batch = &no_content};
-        if (entries[i].type == RAFT_CHANGE) {
+        if (entries[i].type == RAFT_CHANGE && index < first_change) {
+            entries[i].type = RAFT_BARRIER; /* of what is no change it wants to know the term only */
+        } else if (entries[i].type == RAFT_CHANGE) {
             struct disk_member members[DISK_MEMBERS_MAX];
             uint32_t member_count = 0;
             enum status status = group_read_change(group, index, members, &member_count, reason);

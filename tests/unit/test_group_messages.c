@@ -9,8 +9,7 @@
 
 #include <cmocka.h>
 
-#include "consensus/log.h"
-#include "consensus/message.h"
+#include "consensus/group_internal.h"
 #include "crypto/random.h"
 #include "tests/unit/support/group_cluster.h"
 
@@ -139,6 +138,67 @@ static void test_group_change_that_was_altered_on_its_way_is_corrupt(void **stat
     }
     assert_int_equal(cluster_facts(follower).last_index, facts.last_index);
     assert_true(cluster_heals(cluster));
+    cluster_destroy(cluster);
+}
+
+/* Append `count` entries of `type`, alike but for a term that grows by `term_step`, behind the last one of `to`, as if `from` led. */
+static void forge_entries(struct cluster_node *from, struct cluster_node *to, enum log_type type, uint64_t count, uint64_t term_step)
+{
+    static struct message message;
+    static uint8_t body[APPEND_ENTRIES_MAX * MEMBERS_BYTES_MAX];
+    struct disk_member members[DISK_MEMBERS_MAX] = {0};
+    for (unsigned i = 0; i < DISK_MEMBERS_MAX; i++) {
+        members[i] = (struct disk_member){.raft_id = raft_id_make(1 + i % 3, UINT32_MAX + 1ull + i), .role = DISK_ROLE_STANDBY};
+    }
+    members[0].raft_id = cluster_facts(from).raft_id;
+    members[1].raft_id = cluster_facts(to).raft_id;
+    members[0].role = members[1].role = DISK_ROLE_VOTER;
+    while (count > 0) {
+        struct group_facts facts = cluster_facts(to);
+        memset(&message, 0, sizeof message);
+        message.type = MESSAGE_APPEND;
+        message.append.previous_index = facts.last_index;
+        message.append.previous_term = log_term_of(to->group->log, facts.last_index);
+        message.append.count = (uint32_t)(count < APPEND_ENTRIES_MAX ? count : APPEND_ENTRIES_MAX);
+        uint64_t term = facts.term;
+        size_t bytes = 0;
+        for (uint32_t i = 0; i < message.append.count; i++) {
+            struct message_entry *entry = &message.entries[i];
+            *entry = (struct message_entry){.term = term += term_step, .type = (uint32_t)type};
+            if (type == LOG_CHANGE) {
+                entry->body_bytes = (uint32_t)members_encode(members, DISK_MEMBERS_MAX, body + bytes);
+                seal_members(&to->cluster->keys, body + bytes, entry->body_bytes, entry->entry.tag);
+                bytes += entry->body_bytes;
+            }
+        }
+        message.append.front = (struct message_front){.from = cluster_facts(from).raft_id, .to = facts.raft_id, .term = term};
+        assert_int_equal(forge(from, to, &message, body, bytes), STATUS_OK);
+        count -= message.append.count;
+        cluster_run(to->cluster, 4);
+        if (cluster_facts(to).last_index == facts.last_index) {
+            return; /* it takes no more */
+        }
+    }
+}
+
+/* RAFT: a log full of changes of members, none of them committed, must not be one that the library has no heap for when the node starts again. */
+static void test_group_log_of_nothing_but_changes_of_members_starts(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 24);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *leader = cluster_leader(cluster), *victim = cluster_follower(cluster, leader, 0), *rogue = cluster_follower(cluster, leader, 1);
+    cluster_cut(cluster, leader->number, victim->number, true);
+    forge_entries(rogue, victim, LOG_CHANGE, 40000, 0);
+    assert_true(cluster_facts(victim).last_index > 40000);
+    cluster_isolate(cluster, victim->number, true);
+    cluster_run(cluster, 500);
+    cluster_power_cut(victim);
+    cluster_power_on(victim);
+    assert_int_equal(victim->start_status, STATUS_OK);
+    cluster_run(cluster, 100);
+    assert_true(cluster_facts(victim).started);
+    assert_true(cluster_facts(victim).last_index > 40000);
     cluster_destroy(cluster);
 }
 
@@ -326,6 +386,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_group_late_pre_vote_does_not_count_in_the_next_term),
         cmocka_unit_test(test_group_body_that_does_not_verify_is_corrupt),
         cmocka_unit_test(test_group_change_that_was_altered_on_its_way_is_corrupt),
+        cmocka_unit_test(test_group_log_of_nothing_but_changes_of_members_starts),
         cmocka_unit_test(test_group_messages_that_cannot_be_are_invalid_or_dropped),
         cmocka_unit_test(test_group_removed_is_believed_only_of_a_term_that_is_not_older),
         cmocka_unit_test(test_group_hello_of_numbers_that_cannot_be_is_refused),
