@@ -153,8 +153,10 @@ MUST_CHECK enum status group_open_library(struct group *group, char reason[200])
 int group_step(struct group *group, struct raft_event *event);
 void group_step_timeouts(struct group *group);
 /* Does this node leave an election to others, as it has yet to apply what it knows to be committed (it has just started, or fills its image)? If the others
- * are behind, too, who is through first stands. */
+ * are behind, too, who is through first stands. Nor does it stand with a log that has no room for its barrier. */
 bool group_stands_back(const struct group *group);
+/* Can the log, once all of it is persisted, take the barrier of a leadership? */
+bool group_barrier_room(const struct group *group);
 void group_step_persisted(struct group *group);
 /* Append one entry as leader; `body` as it stands in the log. */
 MUST_CHECK enum status group_submit_entry(struct group *group, const struct message_entry *entry, const uint8_t *body, uint64_t *index);

@@ -85,7 +85,7 @@ static void append_entries(struct group *group, const struct raft_update *update
             group->barrier_index = index;
             status = log_append(group->log, index, entry->term, LOG_BARRIER, NULL, NULL, 0);
         }
-        CHECK(status == STATUS_OK); /* there was room, and a reserve for barriers */
+        CHECK(status == STATUS_OK); /* take_entries, log_room and group_barrier_room */
     }
     void *batch = update->entries.batch[0].batch;
     if (batch != &no_content) {
@@ -231,11 +231,16 @@ enum status group_open_library(struct group *group, char reason[200])
     return STATUS_OK;
 }
 
+bool group_barrier_room(const struct group *group)
+{
+    return log_last_index(group->log) - (log_first_index(group->log) - 1) < LOG_ENTRIES_MAX;
+}
+
 bool group_stands_back(const struct group *group)
 {
     uint64_t commit_index = raft_commit_index(&group->raft);
-    return !group_is_leader(group) && group_apply_pending(group) &&
-           (group->apply_busy || commit_index - group->applied_index > GROUP_STAND_LAG_ENTRIES);
+    bool lags = group_apply_pending(group) && (group->apply_busy || commit_index - group->applied_index > GROUP_STAND_LAG_ENTRIES);
+    return !group_is_leader(group) && (lags || !group_barrier_room(group));
 }
 
 void group_step_timeouts(struct group *group)

@@ -16,7 +16,7 @@ enum {
     APPEND_BYTES_MAX = 256 * 1024,
     /* Entries between the checkpoint and the end of the log; the library keeps index and term of each. */
     LOG_ENTRIES_MAX = 65536,
-    /* Of them, how many submissions must leave for barriers and changes of members. */
+    /* Of them, how many submissions must leave for barriers and changes of members, and what is received for barriers. */
     LOG_ENTRIES_RESERVE = 1024,
     /* One write of the log: as large as a request may be, so that a group commit of small epochs is one request. */
     LOG_BATCH_BYTES_MAX = MACHINE_REQUEST_BYTES_MAX,

@@ -202,6 +202,53 @@ static void test_group_log_of_nothing_but_changes_of_members_starts(void **state
     cluster_destroy(cluster);
 }
 
+/* RAFT: a leader that fills the logs with what it never commits must leave room for the barrier of the next one. */
+static void test_group_log_that_a_rogue_leader_filled_leaves_room_for_the_next_ones_barrier(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 25);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *rogue = cluster_leader(cluster), *one = cluster_follower(cluster, rogue, 0), *other = cluster_follower(cluster, rogue, 1);
+    cluster_cut(cluster, rogue->number, other->number, true);
+    forge_entries(rogue, one, LOG_BARRIER, 2 * LOG_ENTRIES_MAX, 0);
+    assert_in_range(cluster_facts(one).last_index, LOG_ENTRIES_MAX - LOG_ENTRIES_RESERVE, LOG_ENTRIES_MAX - LOG_ENTRIES_RESERVE + 10);
+    cluster_power_cut(rogue);
+    assert_true(cluster_until(cluster, cluster_has_leader, 10000));
+    assert_ptr_equal(cluster_leader(cluster), one);
+    assert_true(cluster_until(cluster, cluster_agrees, 20000));
+    cluster_submit_some(cluster, 3, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 20000));
+    cluster_destroy(cluster);
+}
+
+/* ... and where there is none, another has to lead. */
+static void test_group_node_without_room_for_a_barrier_does_not_stand(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 26);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *rogue = cluster_leader(cluster), *full = cluster_follower(cluster, rogue, 0), *other = cluster_follower(cluster, rogue, 1);
+    cluster_cut(cluster, rogue->number, other->number, true);
+    cluster_cut(cluster, full->number, other->number, true);
+    forge_entries(rogue, full, LOG_BARRIER, 2 * LOG_ENTRIES_MAX, 1);
+    struct group_facts facts = cluster_facts(full);
+    assert_int_equal(facts.last_index - (log_first_index(full->group->log) - 1), LOG_ENTRIES_MAX);
+    static struct message message;
+    memset(&message, 0, sizeof message);
+    message.type = MESSAGE_TIMEOUT_NOW;
+    message.timeout_now = (struct message_timeout_now){.front = {.from = cluster_facts(rogue).raft_id, .to = facts.raft_id, .term = facts.term},
+                                                       .last_index = facts.last_index,
+                                                       .last_term = facts.term};
+    assert_int_equal(forge(rogue, full, &message, NULL, 0), STATUS_OK);
+    cluster_cut(cluster, full->number, other->number, false);
+    cluster_power_cut(rogue);
+    cluster_run(cluster, 2000);
+    assert_false(full->leads);
+    assert_int_equal(cluster_facts(full).term, facts.term);
+    assert_true(group_deadline_ns(full->group) > full->fake.now_ns);
+    cluster_destroy(cluster);
+}
+
 static void test_group_messages_that_cannot_be_are_invalid_or_dropped(void **state)
 {
     (void)state;
@@ -387,6 +434,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_group_body_that_does_not_verify_is_corrupt),
         cmocka_unit_test(test_group_change_that_was_altered_on_its_way_is_corrupt),
         cmocka_unit_test(test_group_log_of_nothing_but_changes_of_members_starts),
+        cmocka_unit_test(test_group_log_that_a_rogue_leader_filled_leaves_room_for_the_next_ones_barrier),
+        cmocka_unit_test(test_group_node_without_room_for_a_barrier_does_not_stand),
         cmocka_unit_test(test_group_messages_that_cannot_be_are_invalid_or_dropped),
         cmocka_unit_test(test_group_removed_is_believed_only_of_a_term_that_is_not_older),
         cmocka_unit_test(test_group_hello_of_numbers_that_cannot_be_is_refused),
