@@ -327,10 +327,15 @@ enum status group_message(struct group *group, unsigned node, const struct peers
     if (!group_running(group) || !peer->up || message->front.from != peer->raft_id || message->front.to != group->raft_id) {
         return STATUS_OK;
     }
-    if (!group->joining && message->front.term > raft_current_term(&group->raft) + GROUP_TERM_JUMP_MAX) {
-        return STATUS_INVALID; /* who joins knows no term */
-    }
     struct raft_message library = {.server_id = peer->raft_id, .server_address = peer->address};
+    uint64_t term_believed = raft_current_term(&group->raft) + GROUP_TERM_JUMP_MAX;
+    if (message->front.term > term_believed) {
+        /* Nothing in it is taken, but the term comes nearer: two that a liar has driven apart agree again after some messages. */
+        const struct message_vote_result refused = {.front = {.from = message->front.from, .to = message->front.to, .term = term_believed}};
+        status = receive_vote_result(group, &refused, &library);
+        group_pump(group);
+        return status;
+    }
     switch (message->type) {
     case MESSAGE_APPEND:
         status = receive_append(group, message, raw->body, &library);

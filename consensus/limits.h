@@ -50,8 +50,8 @@ enum {
     /* Terms, indexes, sequences and boot numbers above this are believed neither of a peer nor of a disk, whatever their checksum says: nothing
      * counts that far, and above it sums could overflow. */
     GROUP_NUMBER_BITS = 56,
-    /* Nor a term so far beyond our own: each costs an election, and who raised the term to its bound would have ended all of them. A member that was off for so
-     * many elections, a year of one in 30 s, comes back with a blank disk only. */
+    /* By how much one message can raise our term: each costs an election, and who raised the term to its bound would have ended all of them. So many are a year
+     * of an election in 30 s; who was off for longer, or joins later than that, needs some more messages. */
     GROUP_TERM_JUMP_MAX = 1 << 20,
 
     /* Peers. What may wait for a link with room, for each peer and lane: three of the largest messages and many small ones. */

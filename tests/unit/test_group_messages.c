@@ -22,8 +22,17 @@ static enum status forge(struct cluster_node *from, struct cluster_node *to, str
     return group_message(to->group, from->number, &raw);
 }
 
+static enum status forge_refusal(struct cluster_node *from, struct cluster_node *to, uint64_t term)
+{
+    static struct message message;
+    memset(&message, 0, sizeof message);
+    message.type = MESSAGE_VOTE_RESULT;
+    message.vote_result.front = (struct message_front){.from = cluster_facts(from).raft_id, .to = cluster_facts(to).raft_id, .term = term};
+    return forge(from, to, &message, NULL, 0);
+}
+
 /* RAFT: a term at its bound would end all elections for ever, as a candidate's next one is believed by nobody. */
-static void test_group_term_that_jumps_far_is_invalid(void **state)
+static void test_group_term_that_jumps_far_raises_ours_by_the_bound_only(void **state)
 {
     (void)state;
     struct cluster *cluster = cluster_elected(3, 13);
@@ -32,20 +41,98 @@ static void test_group_term_that_jumps_far_is_invalid(void **state)
     struct cluster_node *leader = cluster_leader(cluster);
     struct cluster_node *follower = cluster_follower(cluster, leader, 0), *liar = cluster_follower(cluster, leader, 1);
     uint64_t term = cluster_facts(follower).term;
-    static struct message message;
-    memset(&message, 0, sizeof message);
-    message.type = MESSAGE_VOTE_RESULT;
-    message.vote_result.front = (struct message_front){.from = cluster_facts(liar).raft_id, .to = cluster_facts(follower).raft_id, .term = GROUP_NUMBER_MAX};
-    assert_int_equal(forge(liar, follower, &message, NULL, 0), STATUS_INVALID);
-    message.vote_result.front.term = term + GROUP_TERM_JUMP_MAX + 1;
-    assert_int_equal(forge(liar, follower, &message, NULL, 0), STATUS_INVALID);
-    assert_int_equal(cluster_facts(follower).term, term);
-    message.vote_result.front.term = term + GROUP_TERM_JUMP_MAX;
-    assert_int_equal(forge(liar, follower, &message, NULL, 0), STATUS_OK);
+    assert_int_equal(forge_refusal(liar, follower, GROUP_NUMBER_MAX), STATUS_OK);
+    assert_int_equal(cluster_facts(follower).term, term + GROUP_TERM_JUMP_MAX);
+    assert_int_equal(forge_refusal(liar, leader, term + GROUP_TERM_JUMP_MAX + 1), STATUS_OK);
+    assert_int_equal(cluster_facts(leader).term, term + GROUP_TERM_JUMP_MAX);
     cluster_power_cut(liar);
     cluster_run(cluster, 2000);
     assert_true(cluster_has_leader(cluster));
     assert_true(cluster_facts(follower).term > term + GROUP_TERM_JUMP_MAX);
+    cluster_destroy(cluster);
+}
+
+/* ... and what else such a message says is not taken. */
+static void test_group_message_of_a_term_that_jumps_far_changes_nothing_but_the_term(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 27);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *leader = cluster_leader(cluster), *follower = cluster_follower(cluster, leader, 0);
+    struct group_facts facts = cluster_facts(follower);
+    static struct message message;
+    memset(&message, 0, sizeof message);
+    message.type = MESSAGE_REMOVED;
+    message.removed.front = (struct message_front){.from = cluster_facts(leader).raft_id, .to = facts.raft_id, .term = facts.term + GROUP_TERM_JUMP_MAX + 1};
+    assert_int_equal(forge(leader, follower, &message, NULL, 0), STATUS_OK);
+    assert_true(cluster_facts(follower).started);
+    memset(&message, 0, sizeof message);
+    message.type = MESSAGE_APPEND;
+    message.append.front = (struct message_front){.from = cluster_facts(leader).raft_id, .to = facts.raft_id, .term = facts.term + 3 * GROUP_TERM_JUMP_MAX};
+    message.append.previous_index = facts.last_index;
+    message.append.previous_term = log_term_of(follower->group->log, facts.last_index);
+    message.append.count = 1;
+    message.entries[0] = (struct message_entry){.term = message.append.front.term, .type = LOG_BARRIER};
+    assert_int_equal(forge(leader, follower, &message, NULL, 0), STATUS_OK);
+    assert_int_equal(cluster_facts(follower).last_index, facts.last_index);
+    assert_int_equal(cluster_facts(follower).term, facts.term + 2 * GROUP_TERM_JUMP_MAX);
+    assert_true(cluster_heals(cluster));
+    cluster_destroy(cluster);
+}
+
+/* RAFT: whose terms a liar has driven apart, each time by what the one believes, agree again. */
+static void test_group_terms_that_were_driven_apart_meet_again(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 28);
+    cluster_submit_some(cluster, 3, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *leader = cluster_leader(cluster);
+    struct cluster_node *follower = cluster_follower(cluster, leader, 0), *liar = cluster_follower(cluster, leader, 1);
+    cluster_isolate(cluster, liar->number, true); /* the two are left to themselves */
+    cluster_run(cluster, 10);
+    uint64_t term = cluster_facts(follower).term;
+    for (unsigned i = 1; i <= 5; i++) {
+        follower->group->peers[liar->number].up = true;
+        assert_int_equal(forge_refusal(liar, follower, term + i * GROUP_TERM_JUMP_MAX), STATUS_OK);
+        follower->group->peers[liar->number].up = false;
+    }
+    cluster_run(cluster, 3000);
+    assert_true(cluster_has_leader(cluster));
+    assert_true(cluster_facts(follower).term == cluster_facts(leader).term);
+    assert_true(cluster_facts(leader).term > term + 5 * GROUP_TERM_JUMP_MAX);
+    cluster_isolate(cluster, liar->number, false);
+    assert_true(cluster_heals(cluster));
+    cluster_power_cut(liar);
+    cluster_blank_disk(liar);
+    cluster_power_on(liar); /* who joins comes there, too */
+    assert_true(cluster_heals(cluster));
+    cluster_destroy(cluster);
+}
+
+/* RAFT: who joins knows no term, and must not believe any: nobody would follow it there. */
+static void test_group_joiner_that_hears_of_a_term_at_its_bound_is_admitted(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 29);
+    cluster_submit_some(cluster, 3, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *leader = cluster_leader(cluster);
+    struct cluster_node *liar = cluster_follower(cluster, leader, 0), *joiner = cluster_follower(cluster, leader, 1);
+    cluster_power_cut(joiner);
+    cluster_blank_disk(joiner);
+    cluster_cut(cluster, joiner->number, leader->number, true);
+    cluster_power_on(joiner);
+    cluster_run(cluster, 200);
+    assert_true(cluster_facts(joiner).started);
+    static struct message message;
+    memset(&message, 0, sizeof message);
+    message.type = MESSAGE_APPEND;
+    message.append.front = (struct message_front){.from = cluster_facts(liar).raft_id, .to = cluster_facts(joiner).raft_id, .term = GROUP_NUMBER_MAX - 1};
+    assert_int_equal(forge(liar, joiner, &message, NULL, 0), STATUS_OK);
+    assert_true(cluster_facts(joiner).term <= GROUP_TERM_JUMP_MAX);
+    cluster_cut(cluster, joiner->number, leader->number, false);
+    assert_true(cluster_heals(cluster));
     cluster_destroy(cluster);
 }
 
@@ -429,7 +516,10 @@ int main(int argc, char **argv)
         cmocka_set_test_filter(argv[1]);
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_group_term_that_jumps_far_is_invalid),
+        cmocka_unit_test(test_group_term_that_jumps_far_raises_ours_by_the_bound_only),
+        cmocka_unit_test(test_group_message_of_a_term_that_jumps_far_changes_nothing_but_the_term),
+        cmocka_unit_test(test_group_terms_that_were_driven_apart_meet_again),
+        cmocka_unit_test(test_group_joiner_that_hears_of_a_term_at_its_bound_is_admitted),
         cmocka_unit_test(test_group_late_pre_vote_does_not_count_in_the_next_term),
         cmocka_unit_test(test_group_body_that_does_not_verify_is_corrupt),
         cmocka_unit_test(test_group_change_that_was_altered_on_its_way_is_corrupt),
