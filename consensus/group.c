@@ -122,25 +122,34 @@ static void take_checkpoint(struct group *group, const struct disk_superblock *s
     memcpy(group->members, group->start.members, sizeof group->members);
 }
 
+enum status group_read_change(struct group *group, uint64_t index, struct disk_member members[DISK_MEMBERS_MAX], uint32_t *count, char reason[200])
+{
+    struct log_view view;
+    enum status status = log_read(group->log, index, group->apply_scratch, &view);
+    if (status == STATUS_OK) {
+        status = seal_check_members(group->config.keys, view.body, view.body_bytes, view.entry.tag);
+    }
+    if (status == STATUS_OK) {
+        status = members_decode(view.body, view.body_bytes, members, count);
+    }
+    if (status != STATUS_OK) {
+        snprintf(reason, 200, "log entry %llu, a change of members, cannot be read: %s", (unsigned long long)index, status_sentence(status));
+        return status == STATUS_IO_ERROR ? STATUS_IO_ERROR : STATUS_CORRUPT;
+    }
+    return STATUS_OK;
+}
+
 enum status group_check_changes(struct group *group, char reason[200])
 {
     for (uint64_t index = log_first_index(group->log); index <= log_last_index(group->log); index++) {
         if (log_type_of(group->log, index) != LOG_CHANGE) {
             continue;
         }
-        struct log_view view;
         struct disk_member members[DISK_MEMBERS_MAX];
         uint32_t count = 0;
-        enum status status = log_read(group->log, index, group->apply_scratch, &view);
-        if (status == STATUS_OK) {
-            status = seal_check_members(group->config.keys, view.body, view.body_bytes, view.entry.tag);
-        }
-        if (status == STATUS_OK) {
-            status = members_decode(view.body, view.body_bytes, members, &count);
-        }
+        enum status status = group_read_change(group, index, members, &count, reason);
         if (status != STATUS_OK) {
-            snprintf(reason, 200, "log entry %llu, a change of members, cannot be read: %s", (unsigned long long)index, status_sentence(status));
-            return status == STATUS_IO_ERROR ? STATUS_IO_ERROR : STATUS_CORRUPT;
+            return status;
         }
     }
     return STATUS_OK;
@@ -207,7 +216,11 @@ static void begin_running(struct group *group)
     group_say(group, LOG_INFO, "raft: %llx, boot %llu, term %llu, entries %llu to %llu%s", (unsigned long long)group->raft_id,
               (unsigned long long)vote_boot_number(group->vote), (unsigned long long)vote_term(group->vote),
               (unsigned long long)log_first_index(group->log), (unsigned long long)log_last_index(group->log), group->joining ? ", asks to join" : "");
-    group_open_library(group);
+    char reason[200];
+    enum status status = group_open_library(group, reason);
+    if (status != STATUS_OK) {
+        group_log_is_bad(group, reason, status);
+    }
 }
 
 /* -- the loop -- */

@@ -146,10 +146,12 @@ void group_hold_log(struct group *group, uint64_t index);
 void group_applied(const struct group *group, uint64_t *index, uint64_t *term, uint64_t *configuration_index, struct disk_member *members, uint32_t *count);
 /* Leader: fields for a manifest of the checkpoint at (index, term, configuration). */
 void group_snapshot_describe(const struct group *group, struct group_snapshot *out);
+/* Is the entry at `index` known to be committed here, under another term than `term`? A checkpoint that ends with it is a lie. */
+bool group_contradicts(const struct group *group, uint64_t index, uint64_t term);
 /* Follower or joiner: everything of `snapshot` is durable in the page store and is now what the image is filled from. Restart the library behind it: what
  * the log has beyond is kept and applied from there, also what had been applied already. STALE: the log does not reach that far back any more.
- * INVALID: its numbers cannot be.  REFUSED: this node leads.  CORRUPT, IO_ERROR: what the log has beyond cannot be read back; this incarnation has ended, or
- * this node stands aside. */
+ * INVALID: its numbers cannot be.  REFUSED: this node leads.  CORRUPT, IO_ERROR: what the log has beyond cannot be read back, or group_contradicts; this
+ * incarnation has ended, or this node stands aside. */
 MUST_CHECK enum status group_install(struct group *group, const struct group_snapshot *snapshot);
 
 /* -- facts -- */

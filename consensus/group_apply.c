@@ -6,8 +6,7 @@
 
 enum { APPLY_RETRY_NS = 1000000 };
 
-/* Our own copy of the log cannot be read back, `what` says where: the incarnation has ended, if there is anybody to join. */
-static void log_is_bad(struct group *group, const char *what, enum status status)
+void group_log_is_bad(struct group *group, const char *what, enum status status)
 {
     bool joins = status == STATUS_CORRUPT && group->config.boot->node_count > 1;
     group_say(group, LOG_ERROR, "%s (%s)%s", what, status_sentence(status),
@@ -24,7 +23,7 @@ static void entry_is_bad(struct group *group, uint64_t index, enum status status
 {
     char what[100];
     snprintf(what, sizeof what, "log: entry %llu, which is committed, cannot be read back", (unsigned long long)index);
-    log_is_bad(group, what, status);
+    group_log_is_bad(group, what, status);
 }
 
 /* -- applying -- */
@@ -193,6 +192,20 @@ static uint64_t first_to_keep(const struct group *group, uint64_t checkpoint)
     return keep;
 }
 
+bool group_contradicts(const struct group *group, uint64_t index, uint64_t term)
+{
+    uint64_t ours = log_term_of(group->log, index);
+    return group->library_open && index <= raft_commit_index(&group->raft) && ours != 0 && ours != term;
+}
+
+/* The disk's checkpoint ends with an entry that is not ours: it was a lie, and the next start would be held to it. */
+static void checkpoint_is_bad(struct group *group, uint64_t index)
+{
+    char what[100];
+    snprintf(what, sizeof what, "the checkpoint contradicts entry %llu, which is committed", (unsigned long long)index);
+    group_log_is_bad(group, what, STATUS_CORRUPT);
+}
+
 static void take_snapshot(struct group *group)
 {
     uint64_t index = group->checkpoint_index;
@@ -203,7 +216,10 @@ static void take_snapshot(struct group *group)
     if (index <= group->raft.trail.snapshot.index || index < log_first_index(group->log)) {
         return;
     }
-    CHECK(log_term_of(group->log, index) == group->checkpoint_term);
+    if (group_contradicts(group, index, group->checkpoint_term)) {
+        checkpoint_is_bad(group, index);
+        return;
+    }
     uint64_t keep = first_to_keep(group, index);
     struct raft_event event = {.type = RAFT_SNAPSHOT,
                                .snapshot = {.metadata = {.index = index, .term = group->checkpoint_term, .configuration_index = group->configuration_index},
@@ -231,6 +247,9 @@ void group_checkpoint_tick(struct group *group)
 {
     if (group->checkpoint_index != 0) {
         take_snapshot(group);
+    }
+    if (!group_running(group)) {
+        return;
     }
     if (!group->apply_again && checkpoint_wanted(group) && group->applied_index > group->raft.trail.snapshot.index && group->checkpoint_index == 0) {
         group->config.ops.want_checkpoint(group->config.ops.context);
@@ -264,6 +283,10 @@ enum status group_install(struct group *group, const struct group_snapshot *snap
     if (index + 1 < log_first_index(group->log)) {
         return STATUS_STALE;
     }
+    if (group_contradicts(group, index, snapshot->last_term)) {
+        checkpoint_is_bad(group, index);
+        return STATUS_CORRUPT;
+    }
     raft_close(&group->raft, NULL);
     group->library_open = false;
     group_queues_clear(group);
@@ -276,7 +299,7 @@ enum status group_install(struct group *group, const struct group_snapshot *snap
     char reason[200];
     enum status status = group_check_changes(group, reason);
     if (status != STATUS_OK) {
-        log_is_bad(group, reason, status); /* before anything is called applied that the image does not have yet */
+        group_log_is_bad(group, reason, status); /* before anything is called applied that the image does not have yet */
         return status;
     }
     if (vote_term(group->vote) < snapshot->last_term) {
@@ -291,6 +314,9 @@ enum status group_install(struct group *group, const struct group_snapshot *snap
     group->member_count = snapshot->member_count;
     memcpy(group->members, snapshot->members, sizeof group->members);
     group->apply_busy = group->apply_again = false;
-    group_open_library(group);
-    return STATUS_OK;
+    status = group_open_library(group, reason);
+    if (status != STATUS_OK) {
+        group_log_is_bad(group, reason, status);
+    }
+    return status;
 }

@@ -132,6 +132,9 @@ static inline bool group_running(const struct group *group)
 void group_say(const struct group *group, enum log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* -- group.c -- */
+/* The change of members at `index`. CORRUPT: it is rotten; IO_ERROR: `reason` says which entry. */
+MUST_CHECK enum status group_read_change(struct group *group, uint64_t index, struct disk_member members[DISK_MEMBERS_MAX], uint32_t *count,
+                                         char reason[200]);
 /* Changes of members in the log must be readable and decode: group_open_library gives them to the library. CORRUPT, IO_ERROR: `reason` says which. */
 MUST_CHECK enum status group_check_changes(struct group *group, char reason[200]);
 /* Close the library; nothing is sent or received until group_start. */
@@ -143,14 +146,17 @@ bool group_majority_heard(const struct group *group, unsigned without);
 void group_address_of(uint64_t raft_id, char address[GROUP_ADDRESS_BYTES]);
 
 /* -- group_step.c -- */
-/* Start the library from group->start and the log behind it. */
-void group_open_library(struct group *group);
+/* Start the library from group->start and the log behind it. CORRUPT, IO_ERROR: a change of members that group_check_changes read cannot be read any more,
+ * `reason` says which; the library stays closed. */
+MUST_CHECK enum status group_open_library(struct group *group, char reason[200]);
 /* Give one event to the library and do what it asks for. Returns the library's error. */
 int group_step(struct group *group, struct raft_event *event);
 void group_step_timeouts(struct group *group);
 /* Does this node leave an election to others, as it has yet to apply what it knows to be committed (it has just started, or fills its image)? If the others
- * are behind, too, who is through first stands. */
+ * are behind, too, who is through first stands. Nor does it stand with a log that has no room for its barrier. */
 bool group_stands_back(const struct group *group);
+/* Can the log, once all of it is persisted, take the barrier of a leadership? */
+bool group_barrier_room(const struct group *group);
 void group_step_persisted(struct group *group);
 /* Append one entry as leader; `body` as it stands in the log. */
 MUST_CHECK enum status group_submit_entry(struct group *group, const struct message_entry *entry, const uint8_t *body, uint64_t *index);
@@ -167,6 +173,8 @@ void group_pump(struct group *group);
 bool group_pump_waits(const struct group *group);
 
 /* -- group_apply.c -- */
+/* Our own copy of the log cannot be read back, `what` says where: the incarnation has ended, if there is anybody to join. */
+void group_log_is_bad(struct group *group, const char *what, enum status status);
 void group_apply_committed(struct group *group);
 bool group_apply_pending(const struct group *group);
 /* Own checkpoints to the library, cutting the log, asking for the next checkpoint. */

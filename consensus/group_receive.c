@@ -137,10 +137,12 @@ static enum status verify_body(const struct group *group, const struct message_e
     return seal_verify_body(group->config.keys, &context, entry->entry.nonce, body, entry->body_bytes, entry->entry.tag);
 }
 
-/* The longest run of the message's entries that is verified and that there is room for. */
+/* The longest run of the message's entries that is verified and that there is room for. What submissions leave of the log is left here, too, for the barrier
+ * of who leads next: only a barrier that begins a term may take of it. */
 static enum status take_entries(struct group *group, const struct message *message, const uint8_t *bodies, uint32_t *taken)
 {
     struct group_incoming *incoming = &group->incoming;
+    uint64_t term_before = message->append.previous_term;
     incoming->first_index = message->append.previous_index + 1;
     incoming->entries = message->entries;
     size_t bytes = 0;
@@ -150,7 +152,8 @@ static enum status take_entries(struct group *group, const struct message *messa
         const struct message_entry *entry = &message->entries[i];
         if (fresh > 0 || !entry_known(group, incoming->first_index + i, entry->term)) {
             bytes += entry->body_bytes;
-            if (!log_room(group->log, ++fresh, bytes, entry->type != LOG_COMMAND)) {
+            bool begins_term = entry->type == LOG_BARRIER && entry->term > term_before;
+            if (!log_room(group->log, ++fresh, bytes, begins_term)) {
                 break;
             }
             enum status status = verify_body(group, entry, bodies);
@@ -158,6 +161,7 @@ static enum status take_entries(struct group *group, const struct message *messa
                 return status;
             }
         }
+        term_before = entry->term;
         incoming->bodies[i] = bodies;
         bodies += entry->body_bytes;
         *taken = i + 1;
@@ -294,6 +298,9 @@ static enum status receive_vote_result(struct group *group, const struct message
 
 static enum status receive_timeout_now(struct group *group, const struct message_timeout_now *message, struct raft_message *library)
 {
+    if (!group_barrier_room(group)) {
+        return STATUS_OK;
+    }
     library->type = RAFT_TIMEOUT_NOW;
     library->timeout_now = (struct raft_timeout_now){
         .term = message->front.term, .last_log_index = message->last_index, .last_log_term = message->last_term};
@@ -320,10 +327,15 @@ enum status group_message(struct group *group, unsigned node, const struct peers
     if (!group_running(group) || !peer->up || message->front.from != peer->raft_id || message->front.to != group->raft_id) {
         return STATUS_OK;
     }
-    if (!group->joining && message->front.term > raft_current_term(&group->raft) + GROUP_TERM_JUMP_MAX) {
-        return STATUS_INVALID; /* who joins knows no term */
-    }
     struct raft_message library = {.server_id = peer->raft_id, .server_address = peer->address};
+    uint64_t term_believed = raft_current_term(&group->raft) + GROUP_TERM_JUMP_MAX;
+    if (message->front.term > term_believed) {
+        /* Nothing in it is taken, but the term comes nearer: two that a liar has driven apart agree again after some messages. */
+        const struct message_vote_result refused = {.front = {.from = message->front.from, .to = message->front.to, .term = term_believed}};
+        status = receive_vote_result(group, &refused, &library);
+        group_pump(group);
+        return status;
+    }
     switch (message->type) {
     case MESSAGE_APPEND:
         status = receive_append(group, message, raw->body, &library);

@@ -27,12 +27,8 @@ void group_configuration_make(const struct disk_member *members, uint32_t count,
 }
 
 /* Encode a change of members as the library has it, into a block of its heap. */
-static void encode_change(const uint8_t *body, uint32_t bytes, struct raft_buffer *out)
+static void encode_change(const struct disk_member *members, uint32_t count, struct raft_buffer *out)
 {
-    struct disk_member members[DISK_MEMBERS_MAX];
-    uint32_t count = 0;
-    enum status status = members_decode(body, bytes, members, &count);
-    CHECK(status == STATUS_OK); /* checked before it came here */
     struct raft_configuration configuration;
     group_configuration_make(members, count, &configuration);
     int error = raft_configuration_encode(&configuration, out);
@@ -89,7 +85,7 @@ static void append_entries(struct group *group, const struct raft_update *update
             group->barrier_index = index;
             status = log_append(group->log, index, entry->term, LOG_BARRIER, NULL, NULL, 0);
         }
-        CHECK(status == STATUS_OK); /* there was room, and a reserve for barriers */
+        CHECK(status == STATUS_OK); /* take_entries, log_room and group_barrier_room */
     }
     void *batch = update->entries.batch[0].batch;
     if (batch != &no_content) {
@@ -133,35 +129,73 @@ int group_step(struct group *group, struct raft_event *event)
 
 /* -- events of our own -- */
 
-static uint32_t make_start_entries(struct group *group, struct raft_entry **out)
+static void free_start_entries(struct raft_entry *entries, uint32_t count)
 {
-    uint64_t count = log_last_index(group->log) - group->start.last_index;
+    for (uint32_t i = 0; i < count; i++) {
+        raft_free(entries[i].buf.base);
+    }
+    raft_free(entries);
+}
+
+/* The last change but one behind the checkpoint, or 0 if there are fewer. The library goes back to it should the last one not be committed; what was before
+ * it needs none of its heap, however often the members have changed. */
+static uint64_t first_change_needed(const struct group *group)
+{
+    unsigned found = 0;
+    uint64_t index = log_last_index(group->log);
+    for (; index > group->start.last_index; index--) {
+        found += log_type_of(group->log, index) == LOG_CHANGE;
+        if (found == 2) {
+            return index;
+        }
+    }
+    return 0;
+}
+
+/* What stands in the log behind the checkpoint, as the library wants it. */
+static enum status make_start_entries(struct group *group, struct raft_entry **out, uint32_t *out_count, char reason[200])
+{
+    uint32_t count = (uint32_t)(log_last_index(group->log) - group->start.last_index);
     *out = NULL;
+    *out_count = count;
     if (count == 0) {
-        return 0;
+        return STATUS_OK;
     }
     struct raft_entry *entries = raft_malloc(count * sizeof *entries);
     CHECK(entries != NULL); /* RAFT_HEAP_BYTES_MAX has room for LOG_ENTRIES_MAX of them */
-    for (uint64_t i = 0; i < count; i++) {
+    uint64_t first_change = first_change_needed(group);
+    for (uint32_t i = 0; i < count; i++) {
         uint64_t index = group->start.last_index + 1 + i;
         entries[i] = (struct raft_entry){
             .term = log_term_of(group->log, index), .type = (enum raft_entry_type)log_type_of(group->log, index), .batch = &no_content};
-        if (entries[i].type == RAFT_CHANGE) {
-            struct log_view view;
-            enum status status = log_read(group->log, index, group->apply_scratch, &view);
-            CHECK(status == STATUS_OK); /* group_check_changes has read it */
-            encode_change(view.body, view.body_bytes, &entries[i].buf);
+        if (entries[i].type == RAFT_CHANGE && index < first_change) {
+            entries[i].type = RAFT_BARRIER; /* of what is no change it wants to know the term only */
+        } else if (entries[i].type == RAFT_CHANGE) {
+            struct disk_member members[DISK_MEMBERS_MAX];
+            uint32_t member_count = 0;
+            enum status status = group_read_change(group, index, members, &member_count, reason);
+            if (status != STATUS_OK) {
+                free_start_entries(entries, i);
+                return status;
+            }
+            encode_change(members, member_count, &entries[i].buf);
         }
     }
     *out = entries;
-    return (uint32_t)count;
+    return STATUS_OK;
 }
 
-void group_open_library(struct group *group)
+enum status group_open_library(struct group *group, char reason[200])
 {
     const struct boot_config *boot = group->config.boot;
     uint32_t seed = 0;
     group->config.machine->entropy(group->config.machine->context, &seed, sizeof seed);
+    struct raft_entry *entries = NULL;
+    uint32_t count = 0;
+    enum status status = make_start_entries(group, &entries, &count, reason);
+    if (status != STATUS_OK) {
+        return status;
+    }
     int error = raft_init(&group->raft, NULL, NULL, group->raft_id, group->address);
     CHECK(error == 0);
     group->raft.tracer = NULL;
@@ -181,8 +215,6 @@ void group_open_library(struct group *group)
     if (start->last_index > 0) {
         group_configuration_make(start->members, start->member_count, &metadata.configuration);
     }
-    struct raft_entry *entries = NULL;
-    uint32_t count = make_start_entries(group, &entries);
     struct raft_event event = {
         .type = RAFT_START,
         .start = {.term = vote_term(group->vote),
@@ -195,17 +227,20 @@ void group_open_library(struct group *group)
     group->incoming.count = 0;
     error = group_step(group, &event);
     CHECK(error == 0);
-    for (uint32_t i = 0; i < count; i++) {
-        raft_free(entries[i].buf.base);
-    }
-    raft_free(entries);
+    free_start_entries(entries, count);
+    return STATUS_OK;
+}
+
+bool group_barrier_room(const struct group *group)
+{
+    return log_last_index(group->log) - (log_first_index(group->log) - 1) < LOG_ENTRIES_MAX;
 }
 
 bool group_stands_back(const struct group *group)
 {
     uint64_t commit_index = raft_commit_index(&group->raft);
-    return !group_is_leader(group) && group_apply_pending(group) &&
-           (group->apply_busy || commit_index - group->applied_index > GROUP_STAND_LAG_ENTRIES);
+    bool lags = group_apply_pending(group) && (group->apply_busy || commit_index - group->applied_index > GROUP_STAND_LAG_ENTRIES);
+    return !group_is_leader(group) && (lags || !group_barrier_room(group));
 }
 
 void group_step_timeouts(struct group *group)
@@ -234,7 +269,11 @@ enum status group_submit_entry(struct group *group, const struct message_entry *
 {
     struct raft_entry submitted = {.term = group->raft.current_term, .type = (enum raft_entry_type)entry->type, .batch = &no_content};
     if (entry->type == LOG_CHANGE) {
-        encode_change(body, entry->body_bytes, &submitted.buf);
+        struct disk_member members[DISK_MEMBERS_MAX];
+        uint32_t count = 0;
+        enum status status = members_decode(body, entry->body_bytes, members, &count);
+        CHECK(status == STATUS_OK); /* our own */
+        encode_change(members, count, &submitted.buf);
         submitted.batch = submitted.buf.base;
     }
     uint64_t at = log_last_index(group->log) + 1;

@@ -16,7 +16,7 @@ enum {
     APPEND_BYTES_MAX = 256 * 1024,
     /* Entries between the checkpoint and the end of the log; the library keeps index and term of each. */
     LOG_ENTRIES_MAX = 65536,
-    /* Of them, how many submissions must leave for barriers and changes of members. */
+    /* Of them, how many submissions must leave for barriers and changes of members, and what is received for barriers. */
     LOG_ENTRIES_RESERVE = 1024,
     /* Entries of other kinds that may come between the parts of an epoch: changes of members, of which one is under way at a time. */
     LOG_ENTRIES_BETWEEN = 8,
@@ -52,8 +52,8 @@ enum {
     /* Terms, indexes, sequences and boot numbers above this are believed neither of a peer nor of a disk, whatever their checksum says: nothing
      * counts that far, and above it sums could overflow. */
     GROUP_NUMBER_BITS = 56,
-    /* Nor a term so far beyond our own: each costs an election, and who raised the term to its bound would have ended all of them. A member that was off for so
-     * many elections, a year of one in 30 s, comes back with a blank disk only. */
+    /* By how much one message can raise our term: each costs an election, and who raised the term to its bound would have ended all of them. So many are a year
+     * of an election in 30 s; who was off for longer, or joins later than that, needs some more messages. */
     GROUP_TERM_JUMP_MAX = 1 << 20,
 
     /* Peers. What may wait for a link with room, for each peer and lane: three of the largest messages and many small ones. */

@@ -4,10 +4,10 @@
  * a transfer needs. A *manifest* names a checkpoint: raft facts, world record, hash of every page; the receiver pulls the pages it lacks.
  *
  * Promises: bytes moved are about the bytes that differ from the receiver's own checkpoint; a page is used only after its seal opened and its
- * hash is the manifest's, the manifest only after its hashes add up to its digest. Until all of it is durable the receiver's group knows nothing
- * of it (it keeps voting). A newer manifest restarts the pull and keeps the pages that match. Bounded: CATCHUP_REQUESTS_MAX requests of
- * CATCHUP_PAGES_MAX pages outstanding; a manifest or a pull that stands still is dropped after CATCHUP_IDLE_MS; serving takes at most
- * CATCHUP_SERVE_PAGES pages a millisecond, and at most a third of the time.
+ * hash is the manifest's, the manifest only after its hashes add up to its digest, the whole only if the group has held the giver for the leader.
+ * Until all of it is durable the receiver's group knows nothing of it (it keeps voting). A newer manifest restarts the pull and keeps the pages
+ * that match. Bounded: CATCHUP_REQUESTS_MAX requests of CATCHUP_PAGES_MAX pages outstanding; a manifest or a pull that stands still is dropped
+ * after CATCHUP_IDLE_MS; serving takes at most CATCHUP_SERVE_PAGES pages a millisecond, and at most a third of the time.
  * Called by replicate/node, from the event loop only. It calls the group, the store and peers, the node only by `installed` and `want_checkpoint`. */
 #ifndef EIDOLON_REPLICATE_CATCHUP_H
 #define EIDOLON_REPLICATE_CATCHUP_H

@@ -27,23 +27,32 @@ static bool note_of(const struct peers_message *message, struct catchup_note *ou
 static bool manifest_valid(const struct catchup *catchup, unsigned peer, const struct catchup_manifest *manifest)
 {
     const struct group_snapshot *snapshot = &manifest->snapshot;
-    struct group_facts facts;
-    group_facts(catchup->config.group, &facts);
-    bool joins = facts.applied_index == 0;
-    bool term_possible = snapshot->term <= GROUP_NUMBER_MAX && (joins || snapshot->term <= facts.term + GROUP_TERM_JUMP_MAX);
-    return term_possible && manifest->pages_max == catchup->config.world_pages_max && manifest->reserved == 0 && manifest->epoch <= GROUP_NUMBER_MAX &&
-           raft_id_node(snapshot->leader_id) == peer && snapshot->reserved == 0 && snapshot->last_index >= 1 &&
+    return manifest->pages_max == catchup->config.world_pages_max && manifest->reserved == 0 && manifest->epoch <= GROUP_NUMBER_MAX &&
+           snapshot->term <= GROUP_NUMBER_MAX && raft_id_node(snapshot->leader_id) == peer && snapshot->reserved == 0 && snapshot->last_index >= 1 &&
            snapshot->last_index <= GROUP_NUMBER_MAX && snapshot->last_term >= 1 && snapshot->last_term <= snapshot->term &&
            snapshot->configuration_index >= 1 && snapshot->configuration_index <= snapshot->last_index &&
            members_valid(snapshot->members, snapshot->member_count);
 }
 
-/* Nothing to gain from it: this node leads, or has applied what it covers, or a newer leader's is under way. */
+/* Does the group hold the giver for the leader of the present term? */
+static bool giver_leads(const struct group_facts *facts, const struct group_snapshot *snapshot)
+{
+    return snapshot->term == facts->term && snapshot->leader_id == facts->leader_id;
+}
+
+/* Can it not be the present leader's? A leader offers a checkpoint only to who has answered it, and thus is in its term; but who has started again or stands
+ * for election since may not know its leader, and takes pages until it does. */
+static bool giver_lies(const struct group_facts *facts, const struct group_snapshot *snapshot)
+{
+    return snapshot->term > facts->term || (snapshot->term == facts->term && facts->leader_id != 0 && facts->leader_id != snapshot->leader_id);
+}
+
+/* Nothing to gain from it: this node leads, or has applied what it covers, or it is not the leader's, or a newer leader's is under way. */
 static bool manifest_stale(const struct catchup *catchup, unsigned peer, const struct group_snapshot *snapshot)
 {
     struct group_facts facts;
     group_facts(catchup->config.group, &facts);
-    if (facts.role == GROUP_LEADER || snapshot->term < facts.term || snapshot->last_index <= facts.applied_index) {
+    if (facts.role == GROUP_LEADER || snapshot->term < facts.term || giver_lies(&facts, snapshot) || snapshot->last_index <= facts.applied_index) {
         return true;
     }
     const struct group_snapshot *held = catchup->pull.phase != PULL_NONE ? &catchup->pull.snapshot : NULL;
@@ -306,6 +315,34 @@ static void finish_pull(struct catchup *catchup)
     catchup->config.installed(catchup->config.context, &snapshot);
 }
 
+static void give_up(struct catchup *catchup, enum catchup_outcome outcome)
+{
+    store_install_abort(catchup->config.store);
+    end_pull(catchup, outcome);
+}
+
+/* May what was pulled replace this node's checkpoint? False: not yet, or it was given up. Asked before the superblock is written, as afterwards the group
+ * is held to it: the giver was known for the leader of its term, and our own log does not know better. */
+static bool may_commit(struct catchup *catchup)
+{
+    struct pull *pull = &catchup->pull;
+    struct group_facts facts;
+    group_facts(catchup->config.group, &facts);
+    pull->giver_led |= giver_leads(&facts, &pull->snapshot);
+    if (pull->commits || store_install_left(catchup->config.store) > 0) {
+        return true;
+    }
+    bool contradicts = group_contradicts(catchup->config.group, pull->snapshot.last_index, pull->snapshot.last_term);
+    if (contradicts || (!pull->giver_led && (facts.term != pull->snapshot.term || facts.leader_id != 0 || facts.disk_failed))) {
+        catchup_log(catchup, LOG_WARNING, "catch-up: the checkpoint of epoch %llu is not taken: %s", (unsigned long long)pull->epoch,
+                    contradicts ? "it contradicts what is committed here" : "who gave it does not lead");
+        give_up(catchup, CATCHUP_STALE);
+        return false;
+    }
+    pull->commits = pull->giver_led;
+    return pull->commits;
+}
+
 static void pull_step(struct catchup *catchup, uint64_t now)
 {
     struct pull *pull = &catchup->pull;
@@ -314,8 +351,10 @@ static void pull_step(struct catchup *catchup, uint64_t now)
     if (standing) {
         catchup_log(catchup, LOG_WARNING, "catch-up: no page has come for %d ms; %u are missing", CATCHUP_IDLE_MS,
                     (unsigned)store_install_left(store));
-        store_install_abort(store);
-        end_pull(catchup, CATCHUP_FAILED);
+        give_up(catchup, CATCHUP_FAILED);
+        return;
+    }
+    if (!may_commit(catchup)) {
         return;
     }
     enum status status = store_install_step(store);

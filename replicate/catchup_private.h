@@ -133,6 +133,8 @@ struct pull {
     uint64_t id;
     struct group_snapshot snapshot;
     uint64_t epoch;
+    bool giver_led;                 /* the group has held the giver for the leader of the snapshot's term */
+    bool commits;                   /* the store may write the superblock */
     uint32_t cursor;
     struct request requests[CATCHUP_REQUESTS_MAX];
     uint64_t progress_ns;

@@ -58,6 +58,11 @@ void group_snapshot_describe(const struct group *of, struct group_snapshot *out)
     *out = (struct group_snapshot){.leader_id = of->facts.raft_id, .term = of->facts.term};
 }
 
+bool group_contradicts(const struct group *of, uint64_t index, uint64_t term)
+{
+    return index <= of->facts.commit_index && term % 8 == 7;
+}
+
 enum status group_install(struct group *of, const struct group_snapshot *snapshot)
 {
     CHECK(snapshot->last_index > of->facts.applied_index);
@@ -161,6 +166,7 @@ static void make_node(bool leads)
     CHECK(image_create(&image, &image_config) == STATUS_OK);
     hello = (struct peers_hello){.raft_id = raft_id_make(PEER, 77)};
     group = (struct group){.facts = {.raft_id = raft_id_make(SELF, 1000), .term = 5, .role = leads ? GROUP_LEADER : GROUP_FOLLOWER}};
+    group.facts.leader_id = raft_id_make(leads ? SELF : PEER, leads ? 1000 : 77);
     const struct catchup_config config = {.want_checkpoint = want_checkpoint,
                                           .machine = &machine->fake.machine,
                                           .store = store,

@@ -25,6 +25,7 @@ struct group {
     struct group_snapshot installed;
     unsigned installs;
     uint64_t checkpoint_done;
+    uint64_t contradicted;          /* index of an entry that it has under another term than any checkpoint; 0: none */
     enum status install_status;
 };
 
@@ -73,6 +74,12 @@ void group_hold_log(struct group *group, uint64_t index)
 void group_snapshot_describe(const struct group *group, struct group_snapshot *out)
 {
     *out = (struct group_snapshot){.leader_id = group->facts.raft_id, .term = group->facts.term};
+}
+
+bool group_contradicts(const struct group *group, uint64_t index, uint64_t term)
+{
+    (void)term;
+    return index == group->contradicted;
 }
 
 enum status group_install(struct group *group, const struct group_snapshot *snapshot)
@@ -166,7 +173,7 @@ static struct node *node_create(unsigned self, unsigned other)
     node->delta_buffer = malloc(DELTA_BYTES_MAX);
     node->undo_buffer = malloc(UNDO_BYTES_MAX);
     node->peers = (struct peers){.self = self, .up = true, .hello = {.raft_id = raft_id_of(other)}};
-    node->group.facts = (struct group_facts){.raft_id = raft_id_of(self), .term = 5};
+    node->group.facts = (struct group_facts){.raft_id = raft_id_of(self), .term = 5, .leader_id = raft_id_of(LEADER)};
     struct store_config store_config = {
         .machine = &node->fake.machine, .keys = &node->keys, .node_number = self, .world_pages_max = PAGES};
     assert_int_equal(store_create(&node->store, &store_config), STATUS_OK);
@@ -663,6 +670,84 @@ static void test_catchup_manifest_of_an_old_term_is_not_taken(void **state)
     assert_int_equal(follower->installed_calls, 0);
 }
 
+/* RAFT: only the leader's log is certain to have what its checkpoint says is committed. */
+static void test_catchup_manifest_of_who_does_not_lead_is_not_taken(void **state)
+{
+    (void)state;
+    follower->group.facts.leader_id = raft_id_of(3);
+    catchup_send_snapshot(leader->catchup, raft_id_of(FOLLOWER));
+    assert_true(run(500) < 500);
+    assert_int_equal(follower->installed_calls, 0);
+}
+
+static void test_catchup_manifest_of_a_term_that_the_group_has_not_heard_of_is_not_taken(void **state)
+{
+    (void)state;
+    leader->group.facts.term = 6;
+    catchup_send_snapshot(leader->catchup, raft_id_of(FOLLOWER));
+    assert_true(run(500) < 500);
+    assert_int_equal(follower->installed_calls, 0);
+}
+
+/* What has just started again knows no leader: pages come, but nothing is made durable. */
+static void pull_without_a_leader(void)
+{
+    follower->group.facts.leader_id = 0;
+    catchup_send_snapshot(leader->catchup, raft_id_of(FOLLOWER));
+    for (unsigned i = 0; i < 1000; i++) {
+        turn();
+    }
+    struct catchup_facts facts;
+    catchup_facts(follower->catchup, &facts);
+    assert_int_equal(facts.pages_received, 600);
+    assert_true(facts.receiving);
+    assert_int_equal(store_checkpoint(follower->store)->epoch, 0);
+}
+
+static void test_catchup_checkpoint_waits_until_its_giver_is_known_for_the_leader(void **state)
+{
+    (void)state;
+    pull_without_a_leader();
+    follower->group.facts.leader_id = raft_id_of(LEADER);
+    assert_true(run(500) < 500);
+    assert_int_equal(follower->installed_calls, 1);
+    fill_and_compare();
+}
+
+static void test_catchup_checkpoint_of_who_turns_out_not_to_lead_is_given_up(void **state)
+{
+    (void)state;
+    pull_without_a_leader();
+    follower->group.facts.leader_id = raft_id_of(3);
+    assert_true(run(500) < 500);
+    assert_int_equal(follower->installed_calls, 0);
+    assert_int_equal(store_checkpoint(follower->store)->epoch, 0);
+}
+
+static void test_catchup_checkpoint_of_who_led_is_taken_under_the_next_leader(void **state)
+{
+    (void)state;
+    catchup_send_snapshot(leader->catchup, raft_id_of(FOLLOWER));
+    for (unsigned i = 0; i < 20; i++) {
+        turn();
+    }
+    assert_int_equal(store_checkpoint(follower->store)->epoch, 0);
+    follower->group.facts.leader_id = raft_id_of(3);
+    follower->group.facts.term++;
+    assert_true(run(5000) < 5000);
+    assert_int_equal(follower->installed_calls, 1);
+}
+
+static void test_catchup_checkpoint_that_contradicts_the_log_is_given_up(void **state)
+{
+    (void)state;
+    follower->group.contradicted = 101;
+    catchup_send_snapshot(leader->catchup, raft_id_of(FOLLOWER));
+    assert_true(run(5000) < 5000);
+    assert_int_equal(follower->installed_calls, 0);
+    assert_int_equal(store_checkpoint(follower->store)->epoch, 0);
+}
+
 static void test_catchup_waits_for_a_checkpoint_under_way(void **state)
 {
     (void)state;
@@ -989,6 +1074,12 @@ int main(void)
         TEST(test_catchup_of_a_group_whose_disk_failed_ends_and_is_not_due),
         TEST(test_catchup_slow_disk_takes_a_third_of_the_servers_time),
         TEST(test_catchup_manifest_of_an_old_term_is_not_taken),
+        TEST(test_catchup_manifest_of_who_does_not_lead_is_not_taken),
+        TEST(test_catchup_manifest_of_a_term_that_the_group_has_not_heard_of_is_not_taken),
+        TEST(test_catchup_checkpoint_waits_until_its_giver_is_known_for_the_leader),
+        TEST(test_catchup_checkpoint_of_who_turns_out_not_to_lead_is_given_up),
+        TEST(test_catchup_checkpoint_of_who_led_is_taken_under_the_next_leader),
+        TEST(test_catchup_checkpoint_that_contradicts_the_log_is_given_up),
         TEST(test_catchup_waits_for_a_checkpoint_under_way),
         TEST(test_catchup_page_that_the_disk_lost_comes_from_memory),
         TEST(test_catchup_page_that_is_nowhere_ends_the_transfer),

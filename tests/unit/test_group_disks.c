@@ -437,6 +437,44 @@ static void test_group_install_of_what_cannot_be_is_refused(void **state)
     cluster_destroy(cluster);
 }
 
+/* A member that lies gave it: the log is right, but the next start would be held to the checkpoint. */
+static void test_group_checkpoint_that_contradicts_the_log_makes_the_node_join_anew(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 46);
+    cluster_submit_some(cluster, 3, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *follower = cluster_follower(cluster, cluster_leader(cluster), 0);
+    struct group_facts facts = cluster_facts(follower);
+    assert_false(group_contradicts(follower->group, facts.applied_index, facts.term));
+    assert_true(group_contradicts(follower->group, facts.applied_index, facts.term - 1));
+    group_checkpoint_done(follower->group, facts.applied_index, facts.term - 1);
+    assert_true(cluster_heals(cluster));
+    assert_int_equal(follower->removed_count, 1);
+    cluster_destroy(cluster);
+}
+
+static void test_group_install_that_contradicts_the_log_makes_the_node_join_anew(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 47);
+    cluster_submit_some(cluster, 3, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *leader = cluster_leader(cluster), *follower = cluster_follower(cluster, leader, 0);
+    follower->busy = true;
+    cluster_submit_some(cluster, 3, 100);
+    cluster_run(cluster, 100);
+    assert_true(cluster_facts(follower).applied_index < cluster_facts(follower).commit_index);
+    struct group_snapshot snapshot;
+    group_snapshot_describe(leader->group, &snapshot);
+    snapshot.last_term--;
+    assert_int_equal(group_install(follower->group, &snapshot), STATUS_CORRUPT);
+    follower->busy = false;
+    assert_true(cluster_heals(cluster));
+    assert_int_equal(follower->removed_count, 1);
+    cluster_destroy(cluster);
+}
+
 static void test_group_install_below_what_was_applied_applies_again_from_there(void **state)
 {
     (void)state;
@@ -459,6 +497,18 @@ static void test_group_install_below_what_was_applied_applies_again_from_there(v
 }
 
 /* VERIFY: the library is given the changes of members behind a checkpoint; one that rotted since the start ends the incarnation, not the node. */
+/* Where on the disk the body of the first change of members from entry `index` on stands. */
+static uint64_t place_of_change(const struct cluster_node *node, uint64_t index)
+{
+    const struct log *log = node->group->log;
+    while (index < log_last_index(log) && log_type_of(log, index) != LOG_CHANGE) {
+        index++;
+    }
+    assert_int_equal(log_type_of(log, index), LOG_CHANGE);
+    const struct log_slot *slot = log_slot_of(log, index);
+    return log->offset + (uint64_t)slot->block * LOG_BLOCK + slot->record + sizeof(struct log_record) + 4;
+}
+
 static void test_group_install_before_a_change_of_members_that_rotted_makes_the_node_join_anew(void **state)
 {
     (void)state;
@@ -478,17 +528,50 @@ static void test_group_install_before_a_change_of_members_that_rotted_makes_the_
     cluster_isolate(cluster, follower->number, true); /* nothing is applied yet, and what the log has beyond the checkpoint is on the disk only */
     cluster_power_on(follower);
     cluster_run(cluster, 50);
-    struct log *log = follower->group->log;
-    uint64_t change = before.last_index + 1;
-    while (change < log_last_index(log) && log_type_of(log, change) != LOG_CHANGE) {
-        change++;
-    }
-    const struct log_slot *slot = log_slot_of(log, change);
-    fake_disk_flip(&follower->fake, log->offset + (uint64_t)slot->block * LOG_BLOCK + slot->record + sizeof(struct log_record) + 4, 1);
+    fake_disk_flip(&follower->fake, place_of_change(follower, before.last_index + 1), 1);
     assert_int_equal(group_install(follower->group, &before), STATUS_CORRUPT);
     cluster_isolate(cluster, follower->number, false);
     assert_true(cluster_heals(cluster));
     assert_int_equal(follower->removed_count, 1);
+    cluster_destroy(cluster);
+}
+
+/* A follower that was started, but whose boot number is not durable yet, with a change of members in its log. */
+static struct cluster_node *starting_follower(struct cluster *cluster)
+{
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *leader = cluster_leader(cluster);
+    struct cluster_node *follower = cluster_follower(cluster, leader, 0), *lost = cluster_follower(cluster, leader, 1);
+    cluster_power_cut(lost);
+    cluster_blank_disk(lost);
+    cluster_power_on(lost);
+    assert_true(cluster_until(cluster, cluster_is_whole, 20000));
+    cluster_power_cut(follower);
+    cluster_power_on(follower);
+    assert_int_equal(follower->start_status, STATUS_OK);
+    return follower;
+}
+
+static void test_group_change_of_members_that_rots_while_the_node_starts_makes_it_join_anew(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 14);
+    struct cluster_node *follower = starting_follower(cluster);
+    fake_disk_flip(&follower->fake, place_of_change(follower, log_first_index(follower->group->log)), 1);
+    assert_true(cluster_heals(cluster));
+    assert_int_equal(follower->removed_count, 1);
+    cluster_destroy(cluster);
+}
+
+static void test_group_change_of_members_that_cannot_be_read_while_the_node_starts_makes_it_stand_aside(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 15);
+    struct cluster_node *follower = starting_follower(cluster);
+    follower->fake.disk.read_error_at = place_of_change(follower, log_first_index(follower->group->log));
+    cluster_run(cluster, 1000);
+    assert_true(cluster_facts(follower).disk_failed);
+    assert_int_equal(follower->removed_count, 0);
     cluster_destroy(cluster);
 }
 
@@ -658,6 +741,10 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_group_disk_that_fails_writes_stands_aside),
         cmocka_unit_test(test_group_install_of_what_cannot_be_is_refused),
         cmocka_unit_test(test_group_install_before_a_change_of_members_that_rotted_makes_the_node_join_anew),
+        cmocka_unit_test(test_group_checkpoint_that_contradicts_the_log_makes_the_node_join_anew),
+        cmocka_unit_test(test_group_install_that_contradicts_the_log_makes_the_node_join_anew),
+        cmocka_unit_test(test_group_change_of_members_that_rots_while_the_node_starts_makes_it_join_anew),
+        cmocka_unit_test(test_group_change_of_members_that_cannot_be_read_while_the_node_starts_makes_it_stand_aside),
         cmocka_unit_test(test_group_follower_gets_a_checkpoint_for_entries_that_cannot_be_read),
         cmocka_unit_test(test_group_applies_for_a_bounded_time_at_once),
         cmocka_unit_test(test_group_install_before_the_disk_has_all_acknowledges_nothing_that_it_lacks),

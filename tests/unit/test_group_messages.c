@@ -9,8 +9,7 @@
 
 #include <cmocka.h>
 
-#include "consensus/log.h"
-#include "consensus/message.h"
+#include "consensus/group_internal.h"
 #include "crypto/random.h"
 #include "tests/unit/support/group_cluster.h"
 
@@ -23,8 +22,17 @@ static enum status forge(struct cluster_node *from, struct cluster_node *to, str
     return group_message(to->group, from->number, &raw);
 }
 
+static enum status forge_refusal(struct cluster_node *from, struct cluster_node *to, uint64_t term)
+{
+    static struct message message;
+    memset(&message, 0, sizeof message);
+    message.type = MESSAGE_VOTE_RESULT;
+    message.vote_result.front = (struct message_front){.from = cluster_facts(from).raft_id, .to = cluster_facts(to).raft_id, .term = term};
+    return forge(from, to, &message, NULL, 0);
+}
+
 /* RAFT: a term at its bound would end all elections for ever, as a candidate's next one is believed by nobody. */
-static void test_group_term_that_jumps_far_is_invalid(void **state)
+static void test_group_term_that_jumps_far_raises_ours_by_the_bound_only(void **state)
 {
     (void)state;
     struct cluster *cluster = cluster_elected(3, 13);
@@ -33,20 +41,98 @@ static void test_group_term_that_jumps_far_is_invalid(void **state)
     struct cluster_node *leader = cluster_leader(cluster);
     struct cluster_node *follower = cluster_follower(cluster, leader, 0), *liar = cluster_follower(cluster, leader, 1);
     uint64_t term = cluster_facts(follower).term;
-    static struct message message;
-    memset(&message, 0, sizeof message);
-    message.type = MESSAGE_VOTE_RESULT;
-    message.vote_result.front = (struct message_front){.from = cluster_facts(liar).raft_id, .to = cluster_facts(follower).raft_id, .term = GROUP_NUMBER_MAX};
-    assert_int_equal(forge(liar, follower, &message, NULL, 0), STATUS_INVALID);
-    message.vote_result.front.term = term + GROUP_TERM_JUMP_MAX + 1;
-    assert_int_equal(forge(liar, follower, &message, NULL, 0), STATUS_INVALID);
-    assert_int_equal(cluster_facts(follower).term, term);
-    message.vote_result.front.term = term + GROUP_TERM_JUMP_MAX;
-    assert_int_equal(forge(liar, follower, &message, NULL, 0), STATUS_OK);
+    assert_int_equal(forge_refusal(liar, follower, GROUP_NUMBER_MAX), STATUS_OK);
+    assert_int_equal(cluster_facts(follower).term, term + GROUP_TERM_JUMP_MAX);
+    assert_int_equal(forge_refusal(liar, leader, term + GROUP_TERM_JUMP_MAX + 1), STATUS_OK);
+    assert_int_equal(cluster_facts(leader).term, term + GROUP_TERM_JUMP_MAX);
     cluster_power_cut(liar);
     cluster_run(cluster, 2000);
     assert_true(cluster_has_leader(cluster));
     assert_true(cluster_facts(follower).term > term + GROUP_TERM_JUMP_MAX);
+    cluster_destroy(cluster);
+}
+
+/* ... and what else such a message says is not taken. */
+static void test_group_message_of_a_term_that_jumps_far_changes_nothing_but_the_term(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 27);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *leader = cluster_leader(cluster), *follower = cluster_follower(cluster, leader, 0);
+    struct group_facts facts = cluster_facts(follower);
+    static struct message message;
+    memset(&message, 0, sizeof message);
+    message.type = MESSAGE_REMOVED;
+    message.removed.front = (struct message_front){.from = cluster_facts(leader).raft_id, .to = facts.raft_id, .term = facts.term + GROUP_TERM_JUMP_MAX + 1};
+    assert_int_equal(forge(leader, follower, &message, NULL, 0), STATUS_OK);
+    assert_true(cluster_facts(follower).started);
+    memset(&message, 0, sizeof message);
+    message.type = MESSAGE_APPEND;
+    message.append.front = (struct message_front){.from = cluster_facts(leader).raft_id, .to = facts.raft_id, .term = facts.term + 3 * GROUP_TERM_JUMP_MAX};
+    message.append.previous_index = facts.last_index;
+    message.append.previous_term = log_term_of(follower->group->log, facts.last_index);
+    message.append.count = 1;
+    message.entries[0] = (struct message_entry){.term = message.append.front.term, .type = LOG_BARRIER};
+    assert_int_equal(forge(leader, follower, &message, NULL, 0), STATUS_OK);
+    assert_int_equal(cluster_facts(follower).last_index, facts.last_index);
+    assert_int_equal(cluster_facts(follower).term, facts.term + 2 * GROUP_TERM_JUMP_MAX);
+    assert_true(cluster_heals(cluster));
+    cluster_destroy(cluster);
+}
+
+/* RAFT: whose terms a liar has driven apart, each time by what the one believes, agree again. */
+static void test_group_terms_that_were_driven_apart_meet_again(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 28);
+    cluster_submit_some(cluster, 3, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *leader = cluster_leader(cluster);
+    struct cluster_node *follower = cluster_follower(cluster, leader, 0), *liar = cluster_follower(cluster, leader, 1);
+    cluster_isolate(cluster, liar->number, true); /* the two are left to themselves */
+    cluster_run(cluster, 10);
+    uint64_t term = cluster_facts(follower).term;
+    for (unsigned i = 1; i <= 5; i++) {
+        follower->group->peers[liar->number].up = true;
+        assert_int_equal(forge_refusal(liar, follower, term + i * GROUP_TERM_JUMP_MAX), STATUS_OK);
+        follower->group->peers[liar->number].up = false;
+    }
+    cluster_run(cluster, 3000);
+    assert_true(cluster_has_leader(cluster));
+    assert_true(cluster_facts(follower).term == cluster_facts(leader).term);
+    assert_true(cluster_facts(leader).term > term + 5 * GROUP_TERM_JUMP_MAX);
+    cluster_isolate(cluster, liar->number, false);
+    assert_true(cluster_heals(cluster));
+    cluster_power_cut(liar);
+    cluster_blank_disk(liar);
+    cluster_power_on(liar); /* who joins comes there, too */
+    assert_true(cluster_heals(cluster));
+    cluster_destroy(cluster);
+}
+
+/* RAFT: who joins knows no term, and must not believe any: nobody would follow it there. */
+static void test_group_joiner_that_hears_of_a_term_at_its_bound_is_admitted(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 29);
+    cluster_submit_some(cluster, 3, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *leader = cluster_leader(cluster);
+    struct cluster_node *liar = cluster_follower(cluster, leader, 0), *joiner = cluster_follower(cluster, leader, 1);
+    cluster_power_cut(joiner);
+    cluster_blank_disk(joiner);
+    cluster_cut(cluster, joiner->number, leader->number, true);
+    cluster_power_on(joiner);
+    cluster_run(cluster, 200);
+    assert_true(cluster_facts(joiner).started);
+    static struct message message;
+    memset(&message, 0, sizeof message);
+    message.type = MESSAGE_APPEND;
+    message.append.front = (struct message_front){.from = cluster_facts(liar).raft_id, .to = cluster_facts(joiner).raft_id, .term = GROUP_NUMBER_MAX - 1};
+    assert_int_equal(forge(liar, joiner, &message, NULL, 0), STATUS_OK);
+    assert_true(cluster_facts(joiner).term <= GROUP_TERM_JUMP_MAX);
+    cluster_cut(cluster, joiner->number, leader->number, false);
+    assert_true(cluster_heals(cluster));
     cluster_destroy(cluster);
 }
 
@@ -139,6 +225,114 @@ static void test_group_change_that_was_altered_on_its_way_is_corrupt(void **stat
     }
     assert_int_equal(cluster_facts(follower).last_index, facts.last_index);
     assert_true(cluster_heals(cluster));
+    cluster_destroy(cluster);
+}
+
+/* Append `count` entries of `type`, alike but for a term that grows by `term_step`, behind the last one of `to`, as if `from` led. */
+static void forge_entries(struct cluster_node *from, struct cluster_node *to, enum log_type type, uint64_t count, uint64_t term_step)
+{
+    static struct message message;
+    static uint8_t body[APPEND_ENTRIES_MAX * MEMBERS_BYTES_MAX];
+    struct disk_member members[DISK_MEMBERS_MAX] = {0};
+    for (unsigned i = 0; i < DISK_MEMBERS_MAX; i++) {
+        members[i] = (struct disk_member){.raft_id = raft_id_make(1 + i % 3, UINT32_MAX + 1ull + i), .role = DISK_ROLE_STANDBY};
+    }
+    members[0].raft_id = cluster_facts(from).raft_id;
+    members[1].raft_id = cluster_facts(to).raft_id;
+    members[0].role = members[1].role = DISK_ROLE_VOTER;
+    while (count > 0) {
+        struct group_facts facts = cluster_facts(to);
+        memset(&message, 0, sizeof message);
+        message.type = MESSAGE_APPEND;
+        message.append.previous_index = facts.last_index;
+        message.append.previous_term = log_term_of(to->group->log, facts.last_index);
+        message.append.count = (uint32_t)(count < APPEND_ENTRIES_MAX ? count : APPEND_ENTRIES_MAX);
+        uint64_t term = facts.term;
+        size_t bytes = 0;
+        for (uint32_t i = 0; i < message.append.count; i++) {
+            struct message_entry *entry = &message.entries[i];
+            *entry = (struct message_entry){.term = term += term_step, .type = (uint32_t)type};
+            if (type == LOG_CHANGE) {
+                entry->body_bytes = (uint32_t)members_encode(members, DISK_MEMBERS_MAX, body + bytes);
+                seal_members(&to->cluster->keys, body + bytes, entry->body_bytes, entry->entry.tag);
+                bytes += entry->body_bytes;
+            }
+        }
+        message.append.front = (struct message_front){.from = cluster_facts(from).raft_id, .to = facts.raft_id, .term = term};
+        assert_int_equal(forge(from, to, &message, body, bytes), STATUS_OK);
+        count -= message.append.count;
+        cluster_run(to->cluster, 4);
+        if (cluster_facts(to).last_index == facts.last_index) {
+            return; /* it takes no more */
+        }
+    }
+}
+
+/* RAFT: a log full of changes of members, none of them committed, must not be one that the library has no heap for when the node starts again. */
+static void test_group_log_of_nothing_but_changes_of_members_starts(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 24);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *leader = cluster_leader(cluster), *victim = cluster_follower(cluster, leader, 0), *rogue = cluster_follower(cluster, leader, 1);
+    cluster_cut(cluster, leader->number, victim->number, true);
+    forge_entries(rogue, victim, LOG_CHANGE, 40000, 0);
+    assert_true(cluster_facts(victim).last_index > 40000);
+    cluster_isolate(cluster, victim->number, true);
+    cluster_run(cluster, 500);
+    cluster_power_cut(victim);
+    cluster_power_on(victim);
+    assert_int_equal(victim->start_status, STATUS_OK);
+    cluster_run(cluster, 100);
+    assert_true(cluster_facts(victim).started);
+    assert_true(cluster_facts(victim).last_index > 40000);
+    cluster_destroy(cluster);
+}
+
+/* RAFT: a leader that fills the logs with what it never commits must leave room for the barrier of the next one. */
+static void test_group_log_that_a_rogue_leader_filled_leaves_room_for_the_next_ones_barrier(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 25);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *rogue = cluster_leader(cluster), *one = cluster_follower(cluster, rogue, 0), *other = cluster_follower(cluster, rogue, 1);
+    cluster_cut(cluster, rogue->number, other->number, true);
+    forge_entries(rogue, one, LOG_BARRIER, 2 * LOG_ENTRIES_MAX, 0);
+    assert_in_range(cluster_facts(one).last_index, LOG_ENTRIES_MAX - LOG_ENTRIES_RESERVE, LOG_ENTRIES_MAX - LOG_ENTRIES_RESERVE + 10);
+    cluster_power_cut(rogue);
+    assert_true(cluster_until(cluster, cluster_has_leader, 10000));
+    assert_ptr_equal(cluster_leader(cluster), one);
+    assert_true(cluster_until(cluster, cluster_agrees, 20000));
+    cluster_submit_some(cluster, 3, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 20000));
+    cluster_destroy(cluster);
+}
+
+/* ... and where there is none, another has to lead. */
+static void test_group_node_without_room_for_a_barrier_does_not_stand(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 26);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *rogue = cluster_leader(cluster), *full = cluster_follower(cluster, rogue, 0), *other = cluster_follower(cluster, rogue, 1);
+    cluster_cut(cluster, rogue->number, other->number, true);
+    cluster_cut(cluster, full->number, other->number, true);
+    forge_entries(rogue, full, LOG_BARRIER, 2 * LOG_ENTRIES_MAX, 1);
+    struct group_facts facts = cluster_facts(full);
+    assert_int_equal(facts.last_index - (log_first_index(full->group->log) - 1), LOG_ENTRIES_MAX);
+    static struct message message;
+    memset(&message, 0, sizeof message);
+    message.type = MESSAGE_TIMEOUT_NOW;
+    message.timeout_now = (struct message_timeout_now){.front = {.from = cluster_facts(rogue).raft_id, .to = facts.raft_id, .term = facts.term},
+                                                       .last_index = facts.last_index,
+                                                       .last_term = facts.term};
+    assert_int_equal(forge(rogue, full, &message, NULL, 0), STATUS_OK);
+    cluster_cut(cluster, full->number, other->number, false);
+    cluster_power_cut(rogue);
+    cluster_run(cluster, 2000);
+    assert_false(full->leads);
+    assert_int_equal(cluster_facts(full).term, facts.term);
+    assert_true(group_deadline_ns(full->group) > full->fake.now_ns);
     cluster_destroy(cluster);
 }
 
@@ -322,10 +516,16 @@ int main(int argc, char **argv)
         cmocka_set_test_filter(argv[1]);
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_group_term_that_jumps_far_is_invalid),
+        cmocka_unit_test(test_group_term_that_jumps_far_raises_ours_by_the_bound_only),
+        cmocka_unit_test(test_group_message_of_a_term_that_jumps_far_changes_nothing_but_the_term),
+        cmocka_unit_test(test_group_terms_that_were_driven_apart_meet_again),
+        cmocka_unit_test(test_group_joiner_that_hears_of_a_term_at_its_bound_is_admitted),
         cmocka_unit_test(test_group_late_pre_vote_does_not_count_in_the_next_term),
         cmocka_unit_test(test_group_body_that_does_not_verify_is_corrupt),
         cmocka_unit_test(test_group_change_that_was_altered_on_its_way_is_corrupt),
+        cmocka_unit_test(test_group_log_of_nothing_but_changes_of_members_starts),
+        cmocka_unit_test(test_group_log_that_a_rogue_leader_filled_leaves_room_for_the_next_ones_barrier),
+        cmocka_unit_test(test_group_node_without_room_for_a_barrier_does_not_stand),
         cmocka_unit_test(test_group_messages_that_cannot_be_are_invalid_or_dropped),
         cmocka_unit_test(test_group_removed_is_believed_only_of_a_term_that_is_not_older),
         cmocka_unit_test(test_group_hello_of_numbers_that_cannot_be_is_refused),
