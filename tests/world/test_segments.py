@@ -136,6 +136,13 @@ class SegmentsTest(unittest.TestCase):
         neighbour.say(0, bytes(1000))
         neighbour.wait_acknowledged(2001)
 
+    def test_byte_that_is_acknowledged_without_a_window_ends_the_asking_for_one(self):
+        neighbour = Neighbour(self.tap, 8002, window=0)
+        self.assertEqual(neighbour.receive(), (b"x", False))
+        neighbour.say()
+        # So long, timers run meanwhile.
+        self.assertEqual(self.world.exec("import time\ntime.sleep(2)\nprint(6 * 7)"), ("42\n", False))
+
 
 if __name__ == "__main__":
     unittest.main()
