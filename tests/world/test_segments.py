@@ -143,6 +143,15 @@ class SegmentsTest(unittest.TestCase):
         # So long, timers run meanwhile.
         self.assertEqual(self.world.exec("import time\ntime.sleep(2)\nprint(6 * 7)"), ("42\n", False))
 
+    def test_stream_that_ends_in_small_windows_is_whole(self):
+        neighbour = Neighbour(self.tap, 8003, window=30, first_window=400)
+        received, over = b"", False
+        while not over:
+            data, over = neighbour.receive()
+            received += data
+            neighbour.say()
+        self.assertEqual(received, b"y" * 100)
+
 
 if __name__ == "__main__":
     unittest.main()
