@@ -4,13 +4,14 @@ import random
 import sys
 import unittest
 
-from world import DEADLINE_S, TOP, World
+from world import DEADLINE_S, TOP, World, wait_until
 
 sys.path.insert(0, os.path.join(TOP, "tests", "qemu"))
 from wire import Tap, segment_of, tcp_frame  # noqa: E402
 
 WORLD_ADDRESS, NEIGHBOUR_ADDRESS = "10.0.2.15", "10.0.2.77"
 SEGMENT_BYTES = 1460
+BUFFERS_OF_WORLD = 1024
 
 # Each connection gets what it is told to get and is kept, or closed; nothing is read.
 SERVE = """
@@ -27,6 +28,15 @@ def serve(port, said, close):
         if close:
             c.close()
 
+def echo():
+    s = socket.socket()
+    s.bind(('', 8004))
+    s.listen(5)
+    while True:
+        c, a = s.accept()
+        c.sendall(c.recv(100))
+
+_thread.start_new_thread(echo, ())
 _thread.start_new_thread(serve, (8001, b'', False))
 _thread.start_new_thread(serve, (8002, b'x', False))
 _thread.start_new_thread(serve, (8003, b'y' * 100, True))
@@ -79,7 +89,7 @@ class Neighbour:
 
 class SegmentsTest(unittest.TestCase):
     def setUp(self):
-        self.world = World()
+        self.world = World(ports=(8004,))
         self.addCleanup(self.world.stop)
         self.tap = Tap(self.world.neighbour_path, NEIGHBOUR_ADDRESS)
         self.addCleanup(self.tap.close)
@@ -135,6 +145,19 @@ class SegmentsTest(unittest.TestCase):
         neighbour.say(1000, bytes(1000))
         neighbour.say(0, bytes(1000))
         neighbour.wait_acknowledged(2001)
+
+    def test_gaps_in_streams_take_no_buffers_from_others(self):
+        for port in (8001, 7000):
+            neighbour = Neighbour(self.tap, port)
+            for at in range(1, 2 * BUFFERS_OF_WORLD, 2):
+                neighbour.say(at, b"x")
+            client = self.world.connect(8004, b"hello")
+
+            def answered():
+                neighbour.say()  # so what waits for bytes is not given up as that of a dead peer
+                return client.receive(0.1)
+            wait_until(answered, f"a program hears its client while a stream to port {port} has gaps")
+            client.close()
 
     def test_byte_that_is_acknowledged_without_a_window_ends_the_asking_for_one(self):
         neighbour = Neighbour(self.tap, 8002, window=0)

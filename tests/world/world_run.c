@@ -131,9 +131,13 @@ static int frame_to_neighbour(const struct abi_frame_slot *slot)
     int is_its_own = memcmp(slot->frame, run.neighbour_mac, sizeof run.neighbour_mac) == 0;
     if (run.neighbour < 0 || (!is_its_own && (slot->frame[0] & 1) == 0))
         return 0;
+    uint8_t message[4 + ABI_FRAME_BYTES_MAX];
     uint32_t header = htonl(slot->bytes);
-    if (send(run.neighbour, &header, sizeof header, 0) != sizeof header
-        || send(run.neighbour, slot->frame, slot->bytes, 0) != (ssize_t)slot->bytes)
+    memcpy(message, &header, sizeof header);
+    memcpy(message + 4, slot->frame, slot->bytes);
+    /* One that does not read loses frames, as on a wire. */
+    ssize_t sent = send(run.neighbour, message, 4 + slot->bytes, MSG_DONTWAIT);
+    if (sent != 4 + (ssize_t)slot->bytes && !(sent < 0 && errno == EAGAIN))
         neighbour_leaves();
     return is_its_own;
 }
