@@ -18,6 +18,7 @@ enum {
     SERIAL_LOG_SPINS = 20000,
 
     PCI_DEVICES_MAX = 32,
+    PCI_WINDOW_BYTES_MAX = 1 << 24,    /* of a device that is used: those of virtio have some KiB */
     PCI_CAPABILITIES_MAX = (256 - 64) / 4, /* what a configuration space holds; a broken list may run in a circle */
 
     /* Block device: requests under way. machine.h promises at least 64. */
