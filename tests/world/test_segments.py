@@ -2,6 +2,7 @@
 import os
 import random
 import sys
+import time
 import unittest
 
 from world import DEADLINE_S, TOP, World, wait_until
@@ -68,13 +69,14 @@ class Neighbour:
 
     def answer(self, wanted):
         """The next segment from the world that is as wanted."""
-        while True:
-            frame = self.tap.receive(DEADLINE_S)
-            if frame is None:
-                raise AssertionError("the world does not answer")
+        deadline = time.monotonic() + DEADLINE_S
+        while frame := self.tap.receive(max(0, deadline - time.monotonic())):
             segment = segment_of(frame)
             if segment and segment.destination_port == self.source[2] and wanted(segment):
                 return segment
+            if time.monotonic() > deadline:
+                break
+        raise AssertionError("the world does not answer")
 
     def wait_acknowledged(self, end):
         self.answer(lambda segment: segment.acknowledge == (self.first + end) & 0xFFFFFFFF)
