@@ -21,7 +21,11 @@ enum {
     CPUID_RDSEED_BIT = 18,             /* leaf 7, ebx */
 };
 
+/* The better one last. */
 enum instruction { INSTRUCTION_NONE, INSTRUCTION_RDRAND, INSTRUCTION_RDSEED };
+
+static const char *const instruction_names[] = {
+    [INSTRUCTION_NONE] = "none", [INSTRUCTION_RDRAND] = "rdrand", [INSTRUCTION_RDSEED] = "rdseed"};
 
 static enum instruction instruction;
 static uint64_t instruction_last;
@@ -46,12 +50,9 @@ static bool instruction_once(uint64_t *word)
     return carry != 0;
 }
 
-/* One word from the processor. False: it failed, or repeated itself, and is not used any more. */
-static bool instruction_word(uint64_t *word)
+/* One word from the instruction that is in use. False: it ran dry, or failed its health check. */
+static bool instruction_try(uint64_t *word)
 {
-    if (instruction == INSTRUCTION_NONE) {
-        return false;
-    }
     for (unsigned i = 0; i < INSTRUCTION_RETRIES; i++) {
         uint64_t got;
         if (instruction_once(&got)) {
@@ -64,19 +65,43 @@ static bool instruction_word(uint64_t *word)
         }
         __asm__ volatile("pause");
     }
-    platform_log(LOG_ERROR, "entropy: the processor's source failed its health check; it is not used any more");
-    instruction = INSTRUCTION_NONE;
+    platform_log(LOG_ERROR, "entropy: the processor's %s failed its health check; it is not used any more", instruction_names[instruction]);
     return false;
 }
 
-static void instruction_find(void)
+static bool instruction_is_there(enum instruction wanted)
 {
-    bool seed = cpuid(0, 0).eax >= 7 && (cpuid(7, 0).ebx >> CPUID_RDSEED_BIT & 1) != 0;
-    bool random = (cpuid(1, 0).ecx >> CPUID_RDRAND_BIT & 1) != 0;
-    instruction = seed ? INSTRUCTION_RDSEED : random ? INSTRUCTION_RDRAND : INSTRUCTION_NONE;
-    uint64_t word;
-    for (unsigned i = 0; i < HEALTH_WORDS && instruction_word(&word); i++) {
+    if (wanted == INSTRUCTION_RDSEED) {
+        return cpuid(0, 0).eax >= 7 && (cpuid(7, 0).ebx >> CPUID_RDSEED_BIT & 1) != 0;
     }
+    return (cpuid(1, 0).ecx >> CPUID_RDRAND_BIT & 1) != 0;
+}
+
+/* Use the best instruction, from `best` downwards, that is there and healthy. */
+static void instruction_find(enum instruction best)
+{
+    for (instruction = best; instruction != INSTRUCTION_NONE; instruction--) {
+        uint64_t word;
+        unsigned healthy = 0;
+        while (instruction_is_there(instruction) && healthy < HEALTH_WORDS && instruction_try(&word)) {
+            healthy++;
+        }
+        if (healthy == HEALTH_WORDS) {
+            return;
+        }
+    }
+}
+
+/* One word from the processor. False: it has no source, or none any more. */
+static bool instruction_word(uint64_t *word)
+{
+    while (instruction != INSTRUCTION_NONE) {
+        if (instruction_try(word)) {
+            return true;
+        }
+        instruction_find(instruction - 1);
+    }
+    return false;
 }
 
 /* Have the device fill the pool. It is asked for all of it and may give less. */
@@ -143,11 +168,9 @@ static uint64_t jitter_word(void)
 
 void entropy_start(void)
 {
-    instruction_find();
+    instruction_find(INSTRUCTION_RDSEED);
     device_find();
-    static const char *const names[] = {
-        [INSTRUCTION_NONE] = "none", [INSTRUCTION_RDRAND] = "rdrand", [INSTRUCTION_RDSEED] = "rdseed"};
-    platform_log(LOG_INFO, "entropy: processor %s, device %s", names[instruction], device_usable ? "virtio-rng" : "none");
+    platform_log(LOG_INFO, "entropy: processor %s, device %s", instruction_names[instruction], device_usable ? "virtio-rng" : "none");
     if (instruction == INSTRUCTION_NONE && !device_usable) {
         platform_boot_failed("no source of entropy: the processor has neither RDSEED nor RDRAND and there is no virtio-rng device; "
                              "give the node one of them (QEMU: -cpu max)");

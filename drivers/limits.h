@@ -18,6 +18,7 @@ enum {
     SERIAL_LOG_SPINS = 20000,
 
     PCI_DEVICES_MAX = 32,
+    PCI_WINDOW_BYTES_MAX = 1 << 24,    /* of a device that is used: those of virtio have some KiB */
     PCI_CAPABILITIES_MAX = (256 - 64) / 4, /* what a configuration space holds; a broken list may run in a circle */
 
     /* Block device: requests under way. machine.h promises at least 64. */
@@ -49,7 +50,7 @@ enum {
     LINK_HALF_OPEN_MS = 1000,          /* an accepted connection whose handshake does not end */
     /* Received packets that were not told yet. The loop tells all of them after each poll, which takes NET_POLL_FRAMES_MAX frames. */
     LINK_PACKETS_MAX = 128,
-    LINK_CANDIDATE_PACKETS_MAX = 16,   /* those of a connection that waits: a first message of the channel is one or two */
+    LINK_CANDIDATE_BUFFERS_MAX = 16,   /* held by a connection that waits: the channel's first message is one or two, and wants an answer */
     /* What lwIP is given in one piece. A piece that is no longer than a segment is at most two buffers: one that fills up the last segment, one that begins the
      * next. So the number of buffers is bounded by the bytes: of a message the bulk in large pieces where segments are as long, the rest in small
      * ones, which fit a segment of any wire. Buffers come from two pools (lwip/lwippools.h), and lwIP counts them against TCP_SND_QUEUELEN. */

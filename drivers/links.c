@@ -10,8 +10,9 @@
  *   DOWN        promote_candidate (a waiting connection)                           -> UP
  *
  * Invariants:
- * 1. lwIP's callbacks tell nobody: events are told by links_poll, outside of lwIP, so whoever is told may call anything here. Callbacks note things, and
- *    accept_connection acts on other connections of its link: it ends the one that waited before and has the peer asked whether it knows the others.
+ * 1. lwIP's callbacks tell nobody: events are told by links_poll, outside of lwIP, so whoever is told may call anything here. Callbacks note things, but
+ *    accept_connection acts on other connections of its link: it ends the one that waited before and has the peer asked whether it knows the others;
+ *    and connection_received ends a candidate that has received too much.
  * 2. `current.tcp` is not NULL in CONNECTING and in UP unless ended; no other place keeps the pointer.
  * 3. up_told: the node knows of the link; exactly one down event or links_reset ends that. */
 #include "drivers/links.h"
@@ -74,7 +75,7 @@ static uint64_t retry_time_ns(uint64_t now_ns)
 
 /* -- connections -- */
 
-/* Forget everything of the connection; its peer gets a reset. Not from inside one of its own callbacks. */
+/* Forget everything of the connection; its peer gets a reset. One of its own callbacks that does so returns ERR_ABRT. */
 static void connection_drop(struct connection *connection)
 {
     while (connection->received_taken != connection->received_put) {
@@ -91,6 +92,15 @@ static void connection_drop(struct connection *connection)
     connection->ended = false;
 }
 
+static unsigned buffers_held(const struct connection *connection)
+{
+    unsigned count = 0;
+    for (unsigned at = connection->received_taken; at != connection->received_put; at++) {
+        count += pbuf_clen(connection->received[at % LINK_PACKETS_MAX]);
+    }
+    return count;
+}
+
 static err_t connection_received(void *argument, struct tcp_pcb *tcp, struct pbuf *packet, err_t error)
 {
     (void)tcp;
@@ -100,9 +110,13 @@ static err_t connection_received(void *argument, struct tcp_pcb *tcp, struct pbu
         connection->ended = true;
         return ERR_OK;
     }
-    unsigned waiting = connection->received_put - connection->received_taken;
-    bool is_candidate = connection == connection->link->candidate;
-    if (waiting >= (is_candidate ? LINK_CANDIDATE_PACKETS_MAX : LINK_PACKETS_MAX)) {
+    /* Nobody takes what a candidate receives: it must not hold the pool. One packet may be many short ones that came out of order. */
+    if (connection == connection->link->candidate && buffers_held(connection) + pbuf_clen(packet) > LINK_CANDIDATE_BUFFERS_MAX) {
+        pbuf_free(packet);
+        connection_drop(connection);
+        return ERR_ABRT;
+    }
+    if (connection->received_put - connection->received_taken >= LINK_PACKETS_MAX) {
         return ERR_MEM; /* lwIP keeps it and offers it again */
     }
     connection->received[connection->received_put++ % LINK_PACKETS_MAX] = packet;
@@ -214,8 +228,7 @@ static err_t accept_connection(void *argument, struct tcp_pcb *tcp, err_t error)
 /* The link is down: the connection that waits, if there is one, becomes the link. */
 static void promote_candidate(struct link *link)
 {
-    if (link->candidate->tcp == NULL || link->candidate->ended) {
-        connection_drop(link->candidate);
+    if (link->candidate->tcp == NULL) {
         return;
     }
     struct connection *promoted = link->candidate;
@@ -307,7 +320,7 @@ static void tell_link(struct link *link, uint64_t now_ns)
 
 static void poll_link(struct link *link, uint64_t now_ns)
 {
-    if (link->candidate->tcp != NULL && now_ns >= link->candidate_deadline_ns) {
+    if (link->candidate->ended || (link->candidate->tcp != NULL && now_ns >= link->candidate_deadline_ns)) {
         connection_drop(link->candidate);
     }
     switch (link->state) {

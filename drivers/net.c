@@ -267,6 +267,7 @@ bool net_poll(void)
 {
     net_clock_catch_up();
     receive_left = virtio_net_poll(frame_received);
+    PBUF_CHECK_FREE_OOSEQ(); /* what waits behind a gap in a stream makes way when buffers run out */
     uint64_t now_ns = timer_now_ns();
     run_timers(now_ns);
     world_port_tick(now_ns);

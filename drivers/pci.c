@@ -22,6 +22,7 @@ enum {
     REGISTER_SUBORDINATE_BUS = 0x1a,
     REGISTER_CAPABILITIES = 0x34,
     CAPABILITIES_START = 0x40,
+    CONFIGURATION_BYTES = 256,
 
     COMMAND_MEMORY = 1 << 1,
     COMMAND_MASTER = 1 << 2,
@@ -52,7 +53,6 @@ enum {
 
 /* Where windows are put that firmware left without an address: below the interrupt controllers, above RAM and QEMU's and SeaBIOS's
  * own placements on the machines we support. */
-static const uint64_t unassigned_start = 0xf0000000;
 static const uint64_t unassigned_end = 0xfc000000;
 static uint64_t unassigned_next = 0xf0000000;
 
@@ -61,12 +61,16 @@ static unsigned function_count;
 
 static void select_register(uint16_t address, unsigned offset)
 {
-    CHECK(offset < 256);
+    CHECK(offset < CONFIGURATION_BYTES);
     port_out32(ADDRESS_PORT, 0x80000000u | (uint32_t)address << 8 | (offset & 0xfc));
 }
 
+/* All ones where there is none: a list that the device keeps may lead to the very end. */
 static uint32_t read_register(uint16_t address, unsigned offset)
 {
+    if (offset >= CONFIGURATION_BYTES) {
+        return UINT32_MAX;
+    }
     select_register(address, offset);
     return port_in32(DATA_PORT);
 }
@@ -201,7 +205,7 @@ enum status pci_find(uint16_t vendor, uint16_t device, unsigned n, struct pci_fu
 
 enum status pci_map_window(struct pci_function *function, unsigned window)
 {
-    if (window >= PCI_WINDOWS || function->window_bytes[window] == 0) {
+    if (window >= PCI_WINDOWS || function->window_bytes[window] == 0 || function->window_bytes[window] > PCI_WINDOW_BYTES_MAX) {
         return STATUS_INVALID;
     }
     if (function->windows[window] != NULL) {
@@ -217,7 +221,7 @@ enum status pci_map_window(struct pci_function *function, unsigned window)
     uint64_t bytes = function->window_bytes[window];
     if (physical == 0) {
         physical = (unassigned_next + bytes - 1) & ~(bytes - 1);
-        if (bytes > unassigned_end - unassigned_start || physical + bytes > unassigned_end) {
+        if (physical + bytes > unassigned_end) {
             return STATUS_NO_SPACE;
         }
         unassigned_next = physical + bytes;
@@ -227,7 +231,7 @@ enum status pci_map_window(struct pci_function *function, unsigned window)
         }
     }
     function->windows[window] = platform_map_device(physical, bytes);
-    return STATUS_OK;
+    return function->windows[window] != NULL ? STATUS_OK : STATUS_INVALID;
 }
 
 void pci_enable(struct pci_function *function)

@@ -27,7 +27,7 @@ void pci_start(void);
 /* The n-th function (from 0) with this vendor and device. Returned pointer is the module's and stays valid. NOT_FOUND: fewer. */
 enum status pci_find(uint16_t vendor, uint16_t device, unsigned n, struct pci_function **function) MUST_CHECK;
 
-/* Read configuration space; `offset` a multiple of the width. */
+/* Read configuration space; `offset` a multiple of the width. All ones behind its end. */
 uint8_t pci_read8(const struct pci_function *function, unsigned offset);
 uint16_t pci_read16(const struct pci_function *function, unsigned offset);
 uint32_t pci_read32(const struct pci_function *function, unsigned offset);
@@ -37,7 +37,8 @@ uint32_t pci_read32(const struct pci_function *function, unsigned offset);
 unsigned pci_next_capability(const struct pci_function *function, uint8_t id, unsigned after);
 
 /* Map memory window `window` (assigning it an address if it has none) so that function->windows[window] is usable.
- * INVALID: no such memory window.  NO_SPACE: the address range for unassigned windows is used up. */
+ * INVALID: no such memory window, or larger than PCI_WINDOW_BYTES_MAX, or beyond what can be mapped.
+ * NO_SPACE: the address range for unassigned windows is used up. */
 enum status pci_map_window(struct pci_function *function, unsigned window) MUST_CHECK;
 
 /* Let the function read and write memory by itself. */

@@ -18,7 +18,7 @@ typedef void platform_interrupt_handler(void *context);
 unsigned platform_vector_claim(platform_interrupt_handler *handler, void *context);
 
 /* Map `bytes` bytes of device registers at physical address `physical` (any alignment), uncached, writable, not executable.
- * During boot only; never unmapped. Returns the virtual address of `physical`. */
+ * During boot only; never unmapped. Returns the virtual address of `physical`; NULL if no mapping reaches there. */
 volatile void *platform_map_device(uint64_t physical, size_t bytes);
 
 /* Physical address of a byte of the kernel's image or of its reserved memory, both of which are physically contiguous.

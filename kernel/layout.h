@@ -11,6 +11,7 @@
 #define KERNEL_PHYSICAL_START 0x200000
 #define DIRECT_MAP_BASE 0xffff800000000000
 #define DEVICE_MAP_BASE 0xffffc00000000000
+#define DEVICE_MAP_BYTES (KERNEL_VIRTUAL_BASE - DEVICE_MAP_BASE)
 
 /* Survives a reset, as no loader and no firmware touches it: the epitaph of a failed CHECK. */
 #define EPITAPH_PHYSICAL 0x100000

@@ -287,8 +287,18 @@ uint64_t memory_physical(const void *address)
     return at - DIRECT_MAP_BASE;
 }
 
+static uint64_t device_map_end(void)
+{
+    uint64_t addresses_end = 1ull << (cpuid(0x80000008, 0).eax & 0x3f); /* physical address bits */
+    return addresses_end < DEVICE_MAP_BYTES ? addresses_end : DEVICE_MAP_BYTES;
+}
+
 void *memory_map_device(uint64_t physical, size_t bytes)
 {
+    uint64_t limit = device_map_end();
+    if (bytes > limit || physical > limit - bytes) {
+        return NULL;
+    }
     uint64_t start = physical & ~(PAGE_BYTES - 1);
     uint64_t end = (physical + bytes + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
     map_range(DEVICE_MAP_BASE + start, start, end - start,

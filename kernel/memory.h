@@ -34,7 +34,7 @@ uint64_t memory_physical(const void *address);
 /* There is not even enough for the kernel: say so, with what to do, and restart. */
 _Noreturn void memory_too_small(void);
 
-/* The registers of a device, uncached. Mapping the same range again is harmless. */
+/* The registers of a device, uncached. Mapping the same range again is harmless. NULL: beyond the device map, or no physical address here. */
 void *memory_map_device(uint64_t physical, size_t bytes);
 
 /* The root of all page tables; its lower half is the world's. For kernel/world_memory.c. */

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 enum {
+    CR4_MCE = 1 << 6,
     CR4_PGE = 1 << 7,
     CR4_TSD = 1 << 2,
     CR4_UMIP = 1 << 11,

@@ -132,6 +132,8 @@ static void protections_enable(void)
     }
     /* TSD: the world has no counter of the node. FSGSBASE stays off: ring 3 cannot keep state in bases that the kernel does not save. */
     uint64_t wanted = read_cr4() | CR4_TSD;
+    /* Without MCE a machine check shuts the processor down, and no handler says why. */
+    wanted |= (cpuid(1, 0).edx & 1u << 7) != 0 ? CR4_MCE : 0;
     wanted |= (features.ebx & 1u << 7) != 0 ? CR4_SMEP : 0;
     wanted |= (features.ebx & 1u << 20) != 0 ? CR4_SMAP : 0;
     wanted |= (features.ecx & 1u << 2) != 0 ? CR4_UMIP : 0;

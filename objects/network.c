@@ -465,6 +465,8 @@ uint64_t network_poll(uint64_t now_ns)
 {
     notice_resume();
     take_frames();
+    if (buffers_are_scarce())
+        pbuf_free_ooseq(); /* of one connection, what waits behind a gap: its peer sends it again */
     netif_poll_all();
     unblock_transmit();
     run_arp_ticks(now_ns);

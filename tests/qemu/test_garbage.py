@@ -20,6 +20,7 @@ UNEXPECTED = re.compile(r"links: .* connected, which is not a peer that should; 
 # What a node says of a peer that broke a rule; also one that only stops is told of, in other words.
 BROKEN_HANDSHAKE = re.compile(r"handshake: [^\n]* \([A-Z_]+\); the link is ended")
 BROKEN_MESSAGE = re.compile(r"message: [^\n]* \([A-Z_]+\); the link is ended")
+BYTES_OUT_OF_ORDER = 160  # a node keeps so many segments that wait behind a gap
 ADMITTED = re.compile(r"hello not accepted|does not accept this node")
 
 
@@ -203,6 +204,23 @@ class Garbage(Scenario):
         self.cluster.start_node(impersonated)
         self.cluster.wait_ok()
 
+    def test_garbage_on_waiting_connection_of_peer_leaves_buffers_to_others(self):
+        """VERIFY: single bytes out of order, on a connection that waits for an older one's end, do not make a node deaf to its peers."""
+        impersonated, (peer, victim) = self.standby_between()
+        self.cluster.stop_node(impersonated)
+        tap = self.tap(address=node_address(impersonated), mac=node_mac(impersonated))
+        source, target = (tap.mac, tap.address), (node_mac(victim), node_address(victim), PEER_PORTS[0])
+        wait_until(lambda: self.said(victim, re.compile(rf"peer {impersonated} lane 0: silent")), "the link is down")
+        for port in (40001, 40002):  # the first one is the link, the second one waits
+            connection = wait_until(lambda at=port: Connection.open(tap, (*source, at), target), f"node {victim} accepts a connection")
+        while connection.say_in_single_bytes(BYTES_OUT_OF_ORDER):
+            pass
+        self.assertIsNone(self.said(victim, re.compile(rf"peer {peer} lane \d: silent")))
+        tap.close()
+        self.assert_nothing_stopped(self.cluster.others(impersonated))
+        self.cluster.start_node(impersonated)
+        self.cluster.wait_ok()
+
     @staticmethod
     def conversation(capture, source, destination, port):
         """Everything that `source` said on its last connection to `port` of `destination`, from the start."""
@@ -220,6 +238,50 @@ class Garbage(Scenario):
             if at <= len(stream):
                 stream += said[at][len(stream) - at:]
         return stream
+
+
+class Connection:
+    """One that a stranger holds, its segments made by hand."""
+
+    def __init__(self, tap, source, target, first, expected):
+        self.tap, self.source, self.target, self.next, self.expected = tap, source, target, first, expected
+
+    @classmethod
+    def open(cls, tap, source, target):
+        """None: nobody answers."""
+        connection = cls(tap, source, target, random.randrange(1 << 31), 0)
+        tap.send(tcp_frame(source, target, connection.next - 1, 0, Tap.SYN))
+        answer = connection.answer()
+        if answer is None or not answer.flags & Tap.SYN:
+            return None
+        connection.expected = answer.sequence + 1
+        connection.say(0, b"")
+        return connection
+
+    def answer(self):
+        while frame := self.tap.receive(0.2):
+            segment = segment_of(frame)
+            if segment and segment.destination_port == self.source[2]:
+                return segment
+        return None
+
+    def say(self, ahead, data):
+        self.tap.send(tcp_frame(self.source, self.target, self.next + ahead, self.expected, Tap.ACK, data))
+
+    def say_in_single_bytes(self, count):
+        """The first byte comes last, until all are acknowledged. False: the other side has ended the connection."""
+        acknowledged = 0
+        while acknowledged < count:
+            for ahead in [*range(acknowledged + 1, count), acknowledged]:
+                self.say(ahead, b"x")
+            while segment := self.answer():
+                if segment.flags & Tap.RST:
+                    return False
+                acknowledged = max(acknowledged, segment.acknowledge - self.next)
+                if acknowledged >= count:
+                    break
+        self.next += count
+        return True
 
 
 class Relay:

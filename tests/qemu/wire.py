@@ -51,7 +51,8 @@ class Segment:
         total = struct.unpack("!H", ip[2:4])[0]
         self.source_ip, self.destination_ip = socket.inet_ntoa(ip[12:16]), socket.inet_ntoa(ip[16:20])
         tcp = ip[start:total]
-        self.source_port, self.destination_port, self.sequence, self.acknowledge, offset, self.flags = struct.unpack("!HHIIBB", tcp[:14])
+        (self.source_port, self.destination_port, self.sequence, self.acknowledge, offset, self.flags,
+         self.window) = struct.unpack("!HHIIBBH", tcp[:16])
         self.payload = tcp[(offset >> 4) * 4:]
 
 

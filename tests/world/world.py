@@ -89,7 +89,9 @@ class World:
         arguments = [os.path.join(BUILD, "world_run"), "-m", str(memory_mib)]
         for inner, outer in self.forwards.items():
             arguments += ["-f", f"{outer}:{inner}"]
-        self.log_path = os.path.join(BUILD, f"world_run.{os.getpid()}.{self.forwards[7000]}.log")
+        name = os.path.join(BUILD, f"world_run.{os.getpid()}.{self.forwards[7000]}")
+        self.log_path, self.neighbour_path = name + ".log", name + ".socket"
+        arguments += ["-t", self.neighbour_path]
         self.log = open(self.log_path, "w")
         self.process = subprocess.Popen(arguments + [os.path.join(BUILD, "world.elf")], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=self.log, text=True)
@@ -155,6 +157,7 @@ class World:
         self.process.stdout.close()
         self.log.close()
         os.unlink(self.log_path)
+        os.unlink(self.neighbour_path)
 
 
 def parse_exec(answer):

@@ -1,9 +1,10 @@
 /* Runs a world as a Linux process: what the kernel does for build/world.elf, without machines, epochs or replication.
  *
- *   world_run [-m MIB] [-f HOSTPORT:WORLDPORT]... WORLD.ELF
+ *   world_run [-m MIB] [-f HOSTPORT:WORLDPORT]... [-t SOCKET] WORLD.ELF
  *
  * The world's memory stands at its own addresses; its `syscall` instructions are caught by syscall user dispatch and answered here.
  * The frame rings are bridged to libslirp: 127.0.0.1:HOSTPORT reaches WORLDPORT, and 10.0.2.2 in the world is the host's loopback.
+ * At SOCKET, a Unix socket, one neighbour at a time may send and receive frames of its own, each after its length in four bytes, high first.
  * While the world computes, a timer lets frames in, as interrupts do.
  *
  * Commands on stdin, one a line, each answered by one line:
@@ -28,7 +29,9 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -47,12 +50,15 @@
 #define FRAME_TIMER_US 2000
 #define COMMIT_DELAY_NS 5000000ull
 #define POLLS_MAX 256
+#define OWN_POLLS 3
 #define FORWARDS_MAX 8
 #define NODES 3
 #define NODE_DOWN 3
 
 static struct {
     Slirp *slirp;
+    int listener, neighbour;              /* -1: none */
+    uint8_t neighbour_mac[6];
     struct pollfd polls[POLLS_MAX];
     unsigned poll_count;
     struct abi_info *info;                /* our writable view of the read-only pages */
@@ -70,7 +76,7 @@ static struct {
     uint64_t epoch, epoch_committed, commit_due_ns;
     uint32_t node, move_to;
     uint64_t move_due_ns;
-} run = {.epoch = 1, .node = 1};
+} run = {.listener = -1, .neighbour = -1, .epoch = 1, .node = 1};
 
 static _Noreturn void fail(const char *what)
 {
@@ -113,6 +119,43 @@ static ssize_t frame_to_world(const void *frame, size_t bytes, void *opaque)
     return (ssize_t)bytes;
 }
 
+static void neighbour_leaves(void)
+{
+    close(run.neighbour);
+    run.neighbour = -1;
+}
+
+/* False: the frame is not for the neighbour alone. */
+static int frame_to_neighbour(const struct abi_frame_slot *slot)
+{
+    int is_its_own = memcmp(slot->frame, run.neighbour_mac, sizeof run.neighbour_mac) == 0;
+    if (run.neighbour < 0 || (!is_its_own && (slot->frame[0] & 1) == 0))
+        return 0;
+    uint8_t message[4 + ABI_FRAME_BYTES_MAX];
+    uint32_t header = htonl(slot->bytes);
+    memcpy(message, &header, sizeof header);
+    memcpy(message + 4, slot->frame, slot->bytes);
+    /* One that does not read loses frames, as on a wire. */
+    ssize_t sent = send(run.neighbour, message, 4 + slot->bytes, MSG_DONTWAIT);
+    if (sent != 4 + (ssize_t)slot->bytes && !(sent < 0 && errno == EAGAIN))
+        neighbour_leaves();
+    return is_its_own;
+}
+
+static void frame_from_neighbour(void)
+{
+    uint8_t frame[ABI_FRAME_BYTES_MAX];
+    uint32_t header, bytes = 0;
+    if (recv(run.neighbour, &header, sizeof header, MSG_WAITALL) == sizeof header)
+        bytes = ntohl(header);
+    if (bytes < 14 || bytes > sizeof frame || recv(run.neighbour, frame, bytes, MSG_WAITALL) != (ssize_t)bytes) {
+        neighbour_leaves();
+        return;
+    }
+    memcpy(run.neighbour_mac, frame + 6, sizeof run.neighbour_mac);
+    frame_to_world(frame, bytes, NULL);
+}
+
 static void frames_from_world(void)
 {
     const struct abi_frame_slot *slots = (const struct abi_frame_slot *)ABI_TRANSMIT_ADDRESS;
@@ -123,7 +166,8 @@ static void frames_from_world(void)
     while (run.transmit_taken != ring_state()->transmit_produced) {
         const struct abi_frame_slot *slot = &slots[run.transmit_taken++ % ABI_FRAME_SLOTS];
         run.frames_out++;
-        slirp_input(run.slirp, slot->frame, (int)slot->bytes);
+        if (!frame_to_neighbour(slot))
+            slirp_input(run.slirp, slot->frame, (int)slot->bytes);
     }
     run.info->transmit_released = run.transmit_taken;
 }
@@ -178,7 +222,7 @@ static void notified(void *opaque)
 static int add_poll(int fd, int events, void *opaque)
 {
     (void)opaque;
-    if (run.poll_count == POLLS_MAX)
+    if (run.poll_count == POLLS_MAX - OWN_POLLS)
         return -1;
     short wanted = 0;
     if (events & SLIRP_POLL_IN)
@@ -292,6 +336,22 @@ static void due_events(void)
     }
 }
 
+/* A frame for which the ring has no room waits in the socket. */
+static void add_neighbour_polls(void)
+{
+    int has_room = run.receive_info->produced - ring_state()->receive_consumed < ABI_FRAME_SLOTS;
+    run.polls[run.poll_count++] = (struct pollfd){.fd = run.neighbour >= 0 ? -1 : run.listener, .events = POLLIN};
+    run.polls[run.poll_count++] = (struct pollfd){.fd = has_room ? run.neighbour : -1, .events = POLLIN};
+}
+
+static void serve_neighbour(const struct pollfd polls[2])
+{
+    if (polls[0].revents != 0)
+        run.neighbour = accept(run.listener, NULL, NULL);
+    if (polls[1].revents != 0)
+        frame_from_neighbour();
+}
+
 static void pump(uint64_t wait_ns)
 {
     frames_from_world();
@@ -302,17 +362,18 @@ static void pump(uint64_t wait_ns)
     run.poll_count = 0;
     slirp_pollfds_fill(run.slirp, &timeout_ms, add_poll, NULL);
     unsigned slirp_count = run.poll_count;
-    if (slirp_count < POLLS_MAX)
-        run.polls[run.poll_count++] = (struct pollfd){.fd = STDIN_FILENO, .events = POLLIN};
+    run.polls[run.poll_count++] = (struct pollfd){.fd = STDIN_FILENO, .events = POLLIN};
+    add_neighbour_polls();
     uint64_t exact_ns = (uint64_t)timeout_ms * 1000000ull;
     if (wait_ns < exact_ns || wait_ns < 1000000ull)
         exact_ns = wait_ns;
     struct timespec timeout = {.tv_sec = (time_t)(exact_ns / 1000000000ull), .tv_nsec = (long)(exact_ns % 1000000000ull)};
     int ready = ppoll(run.polls, run.poll_count, &timeout, NULL);
-    int command = run.poll_count > slirp_count && (run.polls[slirp_count].revents & (POLLIN | POLLHUP)) != 0;
     slirp_pollfds_poll(run.slirp, ready < 0, get_events, NULL);
-    if (ready > 0 && command)
+    if (ready > 0 && (run.polls[slirp_count].revents & (POLLIN | POLLHUP)) != 0)
         read_commands();
+    if (ready > 0)
+        serve_neighbour(&run.polls[slirp_count + 1]);
     due_events();
 }
 
@@ -561,6 +622,15 @@ static void add_forward(const char *ports)
         fail(ports);
 }
 
+static void listen_for_neighbour(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    run.listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (run.listener < 0 || bind(run.listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(run.listener, 1) != 0)
+        fail(path);
+}
+
 static void handle(int signal_number, void (*handler)(int, siginfo_t *, void *))
 {
     struct sigaction action = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_ONSTACK};
@@ -598,16 +668,18 @@ int main(int argc, char **argv)
     unsigned forward_count = 0;
     int option;
     run.memory_bytes = 64ull << 20;
-    while ((option = getopt(argc, argv, "m:f:")) != -1) {
+    while ((option = getopt(argc, argv, "m:f:t:")) != -1) {
         if (option == 'm')
             run.memory_bytes = strtoull(optarg, NULL, 10) << 20;
         else if (option == 'f' && forward_count < FORWARDS_MAX)
             forwards[forward_count++] = optarg;
+        else if (option == 't')
+            listen_for_neighbour(optarg);
         else
             optind = argc + 1;
     }
     if (optind + 1 != argc) {
-        fprintf(stderr, "usage: world_run [-m MIB] [-f HOSTPORT:WORLDPORT]... WORLD.ELF\n");
+        fprintf(stderr, "usage: world_run [-m MIB] [-f HOSTPORT:WORLDPORT]... [-t SOCKET] WORLD.ELF\n");
         return 2;
     }
     run.born_ns = monotonic_ns(CLOCK_MONOTONIC);
