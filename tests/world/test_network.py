@@ -504,7 +504,6 @@ print(socket.socket())
             client.close()
         self.echo_random(100000)
 
-
 class EndTest(unittest.TestCase):
     def setUp(self):
         self.world = World()

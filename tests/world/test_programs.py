@@ -410,6 +410,98 @@ print('over')
         self.world.exec("for i in range(200000): x = bytes(100)")
         self.assertLess(self.world.stats()["pages_written"] * 4096, 6 << 20)
 
+    def raises(self, error, source, name="main"):
+        output, raised = self.world.exec(source, name)
+        self.assertTrue(raised and error in output, output)
+
+    # --- asyncio
+
+    def test_asyncio_outside_a_loop_raises(self):
+        self.raises("RuntimeError", "import asyncio\nasync def f(): await asyncio.sleep(1)\nf().send(None)")
+        self.raises("RuntimeError", "import asyncio\nasync def g(): await asyncio.create_task(f())\ng().send(None)")
+        self.raises("RuntimeError", "import asyncio\nasync def g(): await asyncio.Event().wait()\ng().send(None)")
+
+    def test_asyncio_what_is_no_task_or_no_result_raises(self):
+        self.raises("RuntimeError", "import asyncio.core as c\nc._task_queue.push(None)")
+        self.raises("RuntimeError", "import asyncio.core as c\nc._task_queue.remove(5)")
+        self.raises("TypeError", "import asyncio.core as c\nasync def f(): pass\nc._task_queue.push(c.Task(f(), c.__dict__), 'soon')")
+        self.raises("TypeError", "import asyncio.core as c\nc.Task(f(), 5).cancel()")
+        self.raises("TypeError", "import asyncio.core as c\nt = c.Task(f(), c.__dict__); t.state = None; t.data = 5\nnext(iter(t))")
+
+    def test_asyncio_task_waits_in_one_queue_only(self):
+        self.raises("RuntimeError", "import asyncio.core as c\nasync def f(): pass\nt = c.Task(f(), c.__dict__)\nfor i in range(3): c._task_queue.push(t)")
+
+    def test_asyncio_event_awaited_in_another_session_raises_there(self):
+        client = self.world.start_exec("import asyncio\nroot.event = asyncio.Event()\nasync def main():\n    print('go')\n    await root.event.wait()\n"
+                                       "    print('set')\nasyncio.run(main())")
+        client.expect("go\n")
+        self.raises("RuntimeError", "import asyncio\nasync def f(): await root.event.wait()\nasyncio.run(f())", "other")
+        self.world.exec("root.event.set()")
+        self.assertEqual(self.world.exec("'alive'"), ("'alive'\n", False))
+
+    def test_asyncio_second_run_in_a_session_is_refused(self):
+        first = self.world.start_exec("import asyncio\nasync def main():\n    print('go')\n    for i in range(20): await asyncio.sleep(0.02)\n"
+                                      "    return 'whole'\nprint(asyncio.run(main()))")
+        first.expect("go\n")
+        self.raises("RuntimeError", "import asyncio\nasync def other(): await asyncio.sleep(0)\nasyncio.run(other())")
+        self.raises("RuntimeError", "asyncio.get_event_loop().run_until_complete(other())")
+        self.assertEqual(self.world.exec("import asyncio\nasync def other(): return 1\nprint(asyncio.run(other()))", "elsewhere"), ("1\n", False))
+        first.expect("whole\n")
+        self.assertEqual(self.world.exec("print(asyncio.run(main()))"), ("go\nwhole\n", False))
+
+    def test_asyncio_interrupted_run_can_run_again(self):
+        client = self.world.start_exec("import asyncio\nasync def main():\n    print('go')\n    await asyncio.sleep(1000)\nasyncio.run(main())")
+        client.expect("go\n")
+        client.send(b"\x03")
+        client.expect("KeyboardInterrupt")
+        self.assertEqual(self.world.exec("async def quick(): return 5\nprint(asyncio.run(quick()))"), ("5\n", False))
+
+    # --- select
+
+    POLLABLE = ("import io, select\nclass P(io.IOBase):\n    def ioctl(self, request, flags):\n        meanwhile()\n        return flags\n"
+                "p = select.poll()\nobjects = [P() for i in range(10)]\n")
+
+    # --- what would read or write where nothing is
+
+    CHANGE = ("class K:\n    def __init__(self, n, what=lambda: None): self.n, self.what = n, what\n    def __hash__(self): self.what(); return 7\n"
+              "    def __eq__(self, other): self.what(); return self.n == other.n\n    def __lt__(self, other): self.what(); return self.n < other.n\n"
+              "    __gt__ = lambda self, other: other < self\n"
+              "def fill(): return [bytes(1000) for i in range(200)]\n"
+              "def attempt(f):\n    try: f()\n    except (ValueError, RuntimeError, KeyError, IndexError): pass\n")
+
+    def survive(self, *sources):
+        for source in sources:
+            output, raised = self.world.exec(self.CHANGE + source)
+            self.assertTrue(self.world.alive(), source)
+            self.assertFalse(raised, f"{source}\n{output}")
+
+    # --- locks
+
+import _thread, time
+lock = _thread.allocate_lock()
+had = []
+turns = 0
+def hold():
+    global turns
+    while len(had) < 3:
+        with lock:
+            turns += 1
+            time.sleep(0.001)
+def ask(n):
+    with lock:
+        had.append(n)
+        time.sleep(0.005)
+_thread.start_new_thread(hold, ())
+while not turns: time.sleep(0.001)
+turns = 1
+for i in range(3): _thread.start_new_thread(ask, (i,))
+for i in range(2000):
+    if len(had) == 3: break
+    time.sleep(0.001)
+print(had, turns < 6)
+had.extend([0] * 3)
+"""
+        self.assertEqual(self.world.exec(source), ("[0, 1, 2] True\n", False))
 
 if __name__ == "__main__":
     unittest.main()
