@@ -458,8 +458,28 @@ print('over')
 
     # --- select
 
+    def test_poll_after_a_failed_register_polls_the_others(self):
+        self.raises("OSError", "import select, sys\np = select.poll()\np.register(0)")
+        self.assertEqual(self.world.exec("p.register(sys.stdout, select.POLLOUT)\nprint(len(p.poll(0)))"), ("1\n", False))
+
     POLLABLE = ("import io, select\nclass P(io.IOBase):\n    def ioctl(self, request, flags):\n        meanwhile()\n        return flags\n"
                 "p = select.poll()\nobjects = [P() for i in range(10)]\n")
+
+    def test_poll_of_a_set_that_changes_meanwhile_is_of_what_is_left(self):
+        self.assertEqual(self.world.exec(self.POLLABLE + "def meanwhile():\n    for o in objects: p.unregister(o)\n"
+                                         "for o in objects: p.register(o)\nprint(p.poll(0))"), ("[]\n", False))
+
+    def test_poll_of_one_set_by_two_is_of_all_that_is_ready(self):
+        self.assertEqual(self.world.exec("import io, select\nasked = 0\nclass P(io.IOBase):\n    def ioctl(self, request, flags):\n        global asked\n"
+                                         "        asked += 1\n        if asked == 10: p.poll(0)\n        return flags if asked >= 10 else 0\n"
+                                         "p = select.poll()\nobjects = [P() for i in range(10)]\nfor o in objects: p.register(o)\nprint(len(p.poll(0)))"),
+                         ("10\n", False))
+
+    def test_poll_longer_than_49_days_ends(self):
+        client = self.world.start_exec("import select\nprint('go')\nprint(select.poll().poll(50 * 86400000))")
+        client.expect("go\n")
+        self.world.command(f"forward {50 * 86400000}")
+        client.expect(r"\[\]\n")
 
     # --- what would read or write where nothing is
 
