@@ -483,6 +483,18 @@ print('over')
 
     # --- what would read or write where nothing is
 
+    def test_struct_and_array_of_objects_and_pointers_are_refused(self):
+        for code in "SO":
+            self.raises("ValueError", f"import struct\nstruct.unpack('4{code}', b'A' * 32)")
+            self.raises("ValueError", f"import struct\nstruct.unpack('<{code}', b'A' * 8)")
+            self.raises("ValueError", f"import struct\nstruct.pack('{code}', 'text')")
+            self.raises("ValueError", f"import array\nprint(array.array('{code}', b'A' * 8)[0])")
+
+    def test_struct_counts_too_large_are_refused(self):
+        self.raises("ValueError", "import struct\nstruct.pack_into('4611686018427387903x' * 4 + '4xB', bytearray(8), 0, 1)")
+        self.raises("ValueError", "import struct\nstruct.calcsize('99999999999999999999i')")
+        self.assertEqual(self.world.exec("import struct\nprint(struct.calcsize('b2000000000i'))"), ("8000000004\n", False))
+
     CHANGE = ("class K:\n    def __init__(self, n, what=lambda: None): self.n, self.what = n, what\n    def __hash__(self): self.what(); return 7\n"
               "    def __eq__(self, other): self.what(); return self.n == other.n\n    def __lt__(self, other): self.what(); return self.n < other.n\n"
               "    __gt__ = lambda self, other: other < self\n"
