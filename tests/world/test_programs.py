@@ -495,6 +495,15 @@ print('over')
         self.raises("ValueError", "import struct\nstruct.calcsize('99999999999999999999i')")
         self.assertEqual(self.world.exec("import struct\nprint(struct.calcsize('b2000000000i'))"), ("8000000004\n", False))
 
+    def test_sequences_too_large_to_count_raise_memoryerror(self):
+        for source in ("[0] * 2**61", "[1, 2, 3, 4] * 2**62", "(0,) * 2**61", "(1, 2, 3, 4) * 2**62", "'abcd' * 2**62", "b'abcd' * 2**62",
+                       "dict.fromkeys(range(2**60))", "bytearray(2**62)"):
+            self.raises("MemoryError", source)
+
+    def test_write_far_beyond_the_end_of_a_stream_in_memory_raises(self):
+        for seek in ("s.seek(2**40)", "s.seek(2**62)", "for i in range(4): s.seek(2**62 - 5, 1)\ns.seek(0, 1)"):
+            self.raises("Error", f"import io\ns = io.BytesIO(b'abc')\n{seek}\ns.write(b'x')")
+
     CHANGE = ("class K:\n    def __init__(self, n, what=lambda: None): self.n, self.what = n, what\n    def __hash__(self): self.what(); return 7\n"
               "    def __eq__(self, other): self.what(); return self.n == other.n\n    def __lt__(self, other): self.what(); return self.n < other.n\n"
               "    __gt__ = lambda self, other: other < self\n"
