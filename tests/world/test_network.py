@@ -531,6 +531,18 @@ print(socket.socket())
                           "while True:\n    d = a.recv(100)\n    if not d: break\n    got += d\nprint(got)\na.close()\ns.close()")
                 self.assertEqual(self.run_source(source), f"b'{data}'\n")
 
+    def test_readinto_a_bytearray_that_grows_meanwhile_writes_over_nothing(self):
+        source = ("import socket, _thread, time\ns = socket.socket(); s.bind(('', 8001)); s.listen(1)\nb = bytearray(1000)\nblock = bytes(100)\ndone = []\n"
+                  "def serve():\n    c, a = s.accept()\n    print('in'); c.readinto(b)\n    done.append(1)\n_thread.start_new_thread(serve, ())\n")
+        self.run_source(source)
+        client = self.world.connect(8001)
+        wait_until(lambda: self.world.exec("import time; time.sleep(0.05)") is not None, "it waits")
+        self.run_source("b.extend(bytes(100000))\nothers = [bytes(1000) for i in range(100)]")
+        client.send(b"x" * 1000)
+        wait_until(lambda: self.world.value("done") == "[1]", "it has read")
+        self.assertEqual(self.run_source("print(all(o == bytes(1000) for o in others))"), "True\n")
+
+
 class EndTest(unittest.TestCase):
     def setUp(self):
         self.world = World()

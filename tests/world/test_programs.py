@@ -500,6 +500,11 @@ print('over')
                        "dict.fromkeys(range(2**60))", "bytearray(2**62)"):
             self.raises("MemoryError", source)
 
+    def test_sequence_that_lies_about_its_length_makes_an_array_of_what_it_has(self):
+        lie = "class A:\n    def __len__(self): return %d\n    def __iter__(self): return iter(range(200))\n"
+        self.assertEqual(self.world.exec(lie % 2 + "b = bytearray(A())\nprint(len(b), b == bytes(range(200)))"), ("200 True\n", False))
+        self.raises("MemoryError", lie % 2**61 + "import array\narray.array('q', A())")
+
     def test_write_far_beyond_the_end_of_a_stream_in_memory_raises(self):
         for seek in ("s.seek(2**40)", "s.seek(2**62)", "for i in range(4): s.seek(2**62 - 5, 1)\ns.seek(0, 1)"):
             self.raises("Error", f"import io\ns = io.BytesIO(b'abc')\n{seek}\ns.write(b'x')")
@@ -515,6 +520,51 @@ print('over')
             output, raised = self.world.exec(self.CHANGE + source)
             self.assertTrue(self.world.alive(), source)
             self.assertFalse(raised, f"{source}\n{output}")
+
+    def test_list_that_changes_while_it_is_sorted_is_refused_and_whole(self):
+        self.raises("ValueError", "x = list(range(100, 0, -1))\ndef key(i):\n    x.append(i)\n    return i\nx.sort(key=key)")
+        self.assertEqual(self.world.value("x == list(range(1, 101))"), "True")
+        self.raises("ZeroDivisionError", "x = list(range(100, 0, -1))\nx.sort(key=lambda i: 1 // 0)")
+        self.assertEqual(self.world.value("len(x)"), "100")
+
+    def test_list_that_another_session_appends_to_while_it_is_sorted_is_refused(self):
+        self.world.exec("root.l = list(range(50, 0, -1))")
+        client = self.world.start_exec("import time\ntold = []\ndef key(i):\n    if not told: told.append(1); print('go')\n    time.sleep(0.001)\n    return i\n"
+                                       "root.l.sort(key=key)", "sorter")
+        client.expect("go\n")
+        self.world.exec("for i in range(1000): root.l.append(i)\ny = [bytes(100) for i in range(1000)]", "appender")
+        client.expect("ValueError")
+        self.assertEqual(self.world.value("sorted(root.l) == list(range(1, 51))"), "True")
+
+    def test_lists_that_change_while_they_are_compared_or_searched_stop_nothing(self):
+        for change in ("l.clear()", "l.pop()", "len(l) < 1000 and l.extend([K(0)] * 300)", "(l.clear(), fill())"):
+            self.survive(*(f"l = [K(i, lambda: {change}) for i in range(50)]\nattempt(lambda: {use})" for use in
+                           ("l.index(K(60))", "l.count(K(60))", "l.remove(K(60))", "l == [K(i) for i in range(50)]", "l < [K(i) for i in range(50)]",
+                            "K(60) in l", "max(l)", "sorted(l)", "l.sort()")))
+            self.survive(*(f"import heapq\nl = []\nfor i in range(50): heapq.heappush(l, K(-i))\nfor k in l: k.what = lambda: {change}\nattempt(lambda: {use})"
+                           for use in ("heapq.heappush(l, K(-100))", "heapq.heappop(l)", "heapq.heapify(l)")))
+
+    def test_dicts_and_sets_that_change_while_they_are_searched_stop_nothing(self):
+        for change in ("d.clear()", "d.update(more)", "(d.clear(), fill())"):
+            for kind in ("dict", "OrderedDict"):
+                self.survive(*(f"from collections import OrderedDict\nmore = {{i: i for i in range(3000)}}\nd = {kind}()\nfor i in range(6): d[K(i)] = i\n"
+                               f"e = {kind}()\nfor i in range(6): e[K(i)] = i\nfor k in d: k.what = lambda: {change}\nattempt(lambda: {use})"
+                               for use in ("d.get(K(9))", "d.get(K(5))", "d.update({K(5): 1})", "d.pop(K(3))", "d.setdefault(K(9), 1)", "d == e", "e == d",
+                                           "e.update(d)", "d.get(K(9, lambda: d.clear()))", "dict(d)")))
+        for change in ("s.clear()", "s.update(range(3000))", "(s.clear(), fill())"):
+            self.survive(*(f"s = {{K(i) for i in range(6)}}\nt = {{K(i) for i in range(6)}}\nfor k in s: k.what = lambda: {change}\nattempt(lambda: {use})"
+                           for use in ("K(9) in s", "s.add(K(9))", "s.discard(K(4))", "s == t", "t == s", "s | t", "s & t", "s - t", "s ^ t", "s <= t",
+                                       "s.update(t)", "t.update(s)", "s.intersection_update(t)", "s.symmetric_difference_update(t)", "K(9, lambda: s.clear()) in s")))
+
+    def test_dict_that_changes_while_it_is_printed_is_printed_to_its_end(self):
+        self.survive("class P:\n    def __init__(self, n): self.n = n\n    def __hash__(self): return self.n\n    def __repr__(self):\n"
+                     "        d.clear(); d.update({i: i for i in range(2000)})\n        return str(len(fill()))\n"
+                     "d = {P(0): P(1)}\nrepr(d)\nd = {P(0): P(1)}\nprint(d)\nimport json\nd = {'a': 1, P(3): 'b'}\njson.dumps(d)\n")
+
+    def test_memoryview_of_a_bytearray_that_grew_writes_over_nothing(self):
+        source = ("b = bytearray(1000)\nm = memoryview(b)\nblock = bytes(100)\nb.extend(bytes(100000))\n"
+                  "others = [bytes(1000) for i in range(100)]\nm[:] = b'x' * 1000\nprint(all(o == bytes(1000) for o in others), len(b))")
+        self.assertEqual(self.world.exec(source), ("True 101000\n", False))
 
     # --- locks
 
