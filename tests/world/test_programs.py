@@ -500,6 +500,16 @@ print('over')
                        "dict.fromkeys(range(2**60))", "bytearray(2**62)"):
             self.raises("MemoryError", source)
 
+    def test_streams_that_lie_about_their_bytes_are_refused(self):
+        for call in ("import json; json.load(B())", "print('text', file=B())", "import json; json.dump({1: 2}, B())"):
+            self.raises("ValueError", "import io\nclass B(io.IOBase):\n    def readinto(self, b): return 10**6\n    def write(self, b): return 10**6\n" + call)
+
+    def test_buffer_that_a_stream_of_ones_own_keeps_stays_its_own(self):
+        source = ("import io, json\nkept = []\nclass B(io.IOBase):\n    def write(self, b): kept.append(b); return len(b)\n"
+                  "    def readinto(self, b):\n        if len(kept) > 1: return 0\n        kept.append(b); b[:1] = b'7'; return 1\n"
+                  "print('text', end='', file=B())\nprint(json.load(B()))\ndef use(n): return use(n - 1) if n else [0] * 50\nuse(20)\nprint(kept)")
+        self.assertEqual(self.world.exec(source), ("7\n[bytearray(b'text'), bytearray(b'7')]\n", False))
+
     def test_sequence_that_lies_about_its_length_makes_an_array_of_what_it_has(self):
         lie = "class A:\n    def __len__(self): return %d\n    def __iter__(self): return iter(range(200))\n"
         self.assertEqual(self.world.exec(lie % 2 + "b = bytearray(A())\nprint(len(b), b == bytes(range(200)))"), ("200 True\n", False))
@@ -508,6 +518,11 @@ print('over')
     def test_write_far_beyond_the_end_of_a_stream_in_memory_raises(self):
         for seek in ("s.seek(2**40)", "s.seek(2**62)", "for i in range(4): s.seek(2**62 - 5, 1)\ns.seek(0, 1)"):
             self.raises("Error", f"import io\ns = io.BytesIO(b'abc')\n{seek}\ns.write(b'x')")
+
+    def test_numbers_that_divide_by_zero_inside_raise(self):
+        self.raises("ZeroDivisionError", "pow(2**100, 2**100, 0)")
+        for size in ("0", "65535", "bytearray(0)"):
+            self.raises("ValueError", f"import micropython\nmicropython.RingIO({size})")
 
     CHANGE = ("class K:\n    def __init__(self, n, what=lambda: None): self.n, self.what = n, what\n    def __hash__(self): self.what(); return 7\n"
               "    def __eq__(self, other): self.what(); return self.n == other.n\n    def __lt__(self, other): self.what(); return self.n < other.n\n"
