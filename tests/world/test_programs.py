@@ -583,6 +583,15 @@ print('over')
 
     # --- locks
 
+    def test_lock_acquire_honours_its_timeout(self):
+        self.assertEqual(self.world.exec("import _thread\nl = _thread.allocate_lock()\nprint(l.acquire(), l.acquire(False), l.acquire(True, 0.05), "
+                                         "l.acquire(timeout=0.05), l.acquire(True, 0), l.locked())\nl.release()\nprint(l.acquire(True, -1), l.locked())"),
+                         ("True False False False False True\nTrue True\n", False))
+        self.raises("ValueError", "l.acquire(False, 5)")
+        self.raises("ValueError", "l.acquire(True, -5)")
+
+    def test_lock_is_handed_over_to_who_waits(self):
+        source = """
 import _thread, time
 lock = _thread.allocate_lock()
 had = []
@@ -608,6 +617,20 @@ print(had, turns < 6)
 had.extend([0] * 3)
 """
         self.assertEqual(self.world.exec(source), ("[0, 1, 2] True\n", False))
+
+    def test_lock_wait_that_is_interrupted_or_over_leaves_the_lock_to_the_others(self):
+        self.world.exec("import _thread\nlock = _thread.allocate_lock()\nlock.acquire()")
+        waiter = self.world.start_exec("print('go')\nlock.acquire()")
+        waiter.expect("go\n")
+        behind = self.world.start_exec("print('go')\nlock.acquire()\nprint('mine')")
+        behind.expect("go\n")
+        waiter.send(b"\x03")
+        waiter.expect("KeyboardInterrupt")
+        self.assertEqual(self.world.exec("lock.acquire(True, 0.02)"), ("False\n", False))
+        self.world.exec("lock.release()")
+        behind.expect("mine\n")
+        self.assertEqual(self.world.exec("lock.locked()"), ("True\n", False))
+
 
 if __name__ == "__main__":
     unittest.main()
