@@ -571,6 +571,11 @@ print('over')
                            for use in ("K(9) in s", "s.add(K(9))", "s.discard(K(4))", "s == t", "t == s", "s | t", "s & t", "s - t", "s ^ t", "s <= t",
                                        "s.update(t)", "t.update(s)", "s.intersection_update(t)", "s.symmetric_difference_update(t)", "K(9, lambda: s.clear()) in s")))
 
+    def test_ordered_dict_that_cannot_grow_stays_as_it_was(self):
+        source = ("import micropython\nfrom collections import OrderedDict\no = OrderedDict()\ndef attempt():\n    micropython.heap_lock()\n    try: o[1] = 2\n"
+                  "    except MemoryError: pass\n    micropython.heap_unlock()\nattempt()\nprint(o.get(1))\no[1] = 3\nprint(o)")
+        self.assertEqual(self.world.exec(source), ("None\nOrderedDict({1: 3})\n", False))
+
     def test_dict_that_changes_while_it_is_printed_is_printed_to_its_end(self):
         self.survive("class P:\n    def __init__(self, n): self.n = n\n    def __hash__(self): return self.n\n    def __repr__(self):\n"
                      "        d.clear(); d.update({i: i for i in range(2000)})\n        return str(len(fill()))\n"
