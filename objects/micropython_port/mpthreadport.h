@@ -5,8 +5,15 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct mutex_waiter;
+
+/* Who gives it back hands it over to who waits longest: it stays locked. */
 typedef struct mp_thread_mutex {
     bool locked;
+    struct mutex_waiter *first; /* of those who wait */
 } mp_thread_mutex_t;
+
+/* Lock within so many milliseconds (-1: no limit); false: somebody else still has it. May raise, as each wait may. */
+bool mp_thread_mutex_lock_ms(mp_thread_mutex_t *mutex, unsigned long timeout_ms);
 
 #endif

@@ -1,4 +1,6 @@
 /* MicroPython's threads on the world's green threads (objects/threads.h). */
+#include <limits.h>
+
 #include "py/mpthread.h"
 #include "py/runtime.h"
 
@@ -7,6 +9,8 @@
 #include "objects/session.h"
 #include "objects/threads.h"
 #include "objects/waiting.h"
+
+#define NS_PER_MS 1000000ull
 
 /* What a new thread runs; in the heap, found by the collector through the thread's stack. */
 struct thread_start {
@@ -110,25 +114,79 @@ void mp_thread_finish(void)
 void mp_thread_mutex_init(mp_thread_mutex_t *mutex)
 {
     mutex->locked = false;
+    mutex->first = NULL;
+}
+
+/* On the stack of the thread that waits, which is parked for its address. */
+struct mutex_waiter {
+    struct mutex_waiter *next;
+    bool has_it;
+};
+
+static void queue_waiter(mp_thread_mutex_t *mutex, struct mutex_waiter *waiter)
+{
+    struct mutex_waiter **link = &mutex->first;
+    while (*link != NULL)
+        link = &(*link)->next;
+    *link = waiter;
+}
+
+static void unqueue_waiter(mp_thread_mutex_t *mutex, const struct mutex_waiter *waiter)
+{
+    struct mutex_waiter **link = &mutex->first;
+    while (*link != waiter)
+        link = &(*link)->next;
+    *link = waiter->next;
+}
+
+/* True: the waiter got the mutex. False: the deadline came, it waits no longer. When it is interrupted it neither has it nor waits. */
+static bool wait_for_mutex(mp_thread_mutex_t *mutex, uint64_t deadline_ns)
+{
+    volatile struct mutex_waiter own = {.next = NULL, .has_it = false};
+    struct mutex_waiter *waiter = (struct mutex_waiter *)(uintptr_t)&own;
+    queue_waiter(mutex, waiter);
+    nlr_buf_t interrupted;
+    if (nlr_push(&interrupted) == 0) {
+        while (!own.has_it && abi_clock() < deadline_ns)
+            (void)world_park(waiter, deadline_ns);
+        nlr_pop();
+        if (!own.has_it)
+            unqueue_waiter(mutex, waiter);
+        return own.has_it;
+    }
+    if (own.has_it)
+        mp_thread_mutex_unlock(mutex);
+    else
+        unqueue_waiter(mutex, waiter);
+    nlr_jump(interrupted.ret_val);
+}
+
+bool mp_thread_mutex_lock_ms(mp_thread_mutex_t *mutex, unsigned long timeout_ms)
+{
+    if (!mutex->locked) {
+        mutex->locked = true;
+        return true;
+    }
+    if (timeout_ms == 0)
+        return false;
+    return wait_for_mutex(mutex, timeout_ms > (UINT64_MAX / 2) / NS_PER_MS ? ABI_NEVER : abi_clock() + timeout_ms * NS_PER_MS);
 }
 
 int mp_thread_mutex_lock(mp_thread_mutex_t *mutex, int wait)
 {
-    if (mutex == &MP_STATE_VM(gil_mutex))
-        return 1;
-    while (mutex->locked) {
-        if (!wait)
-            return 0;
-        world_park(mutex, ABI_NEVER);
-    }
-    mutex->locked = true;
-    return 1;
+    return mutex == &MP_STATE_VM(gil_mutex) || mp_thread_mutex_lock_ms(mutex, wait ? ULONG_MAX : 0);
 }
 
 void mp_thread_mutex_unlock(mp_thread_mutex_t *mutex)
 {
     if (mutex == &MP_STATE_VM(gil_mutex))
         return;
-    mutex->locked = false;
-    threads_wake_all(mutex);
+    struct mutex_waiter *heir = mutex->first;
+    if (heir == NULL) {
+        mutex->locked = false;
+        return;
+    }
+    mutex->first = heir->next;
+    heir->has_it = true;
+    threads_wake_all(heir);
 }

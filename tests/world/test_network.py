@@ -504,6 +504,44 @@ print(socket.socket())
             client.close()
         self.echo_random(100000)
 
+    def test_recv_of_a_negative_length_raises(self):
+        for call in ("recv(-1)", "recv(-2)", "recvfrom(-1)"):
+            for kind in (1, 2):
+                output, raised = self.world.exec(f"import socket\ns = socket.socket(2, {kind})\ns.settimeout(0.01)\ns.{call}")
+                self.assertTrue(raised)
+                if kind == 2:
+                    self.assertIn("ValueError", output)
+
+    def test_read_of_a_closed_datagram_socket_raises(self):
+        output, raised = self.world.exec("import socket\ns = socket.socket(2, 2)\ns.close()\ns.read(5)")
+        self.assertTrue(raised)
+        self.assertIn("EBADF", output)
+
+    def test_settimeout_of_a_negative_or_no_number_raises(self):
+        for seconds in ("-1", "float('nan')"):
+            output, raised = self.world.exec(f"import socket\nsocket.socket().settimeout({seconds})")
+            self.assertTrue(raised)
+            self.assertIn("ValueError", output)
+
+    def test_accept_of_a_connection_that_its_peer_ended_reads_to_its_end(self):
+        for data in ("", "hello"):
+            for pause in ("", "time.sleep(0.1)\n"):
+                source = ("import socket, time\ns = socket.socket()\ns.bind(('', 8001))\ns.listen(2)\nc = socket.socket()\nc.connect(('127.0.0.1', 8001))\n"
+                          f"c.send('{data}')\n{pause}c.close()\ntime.sleep(0.1)\na, _ = s.accept()\na.settimeout(10)\ngot = b''\n"
+                          "while True:\n    d = a.recv(100)\n    if not d: break\n    got += d\nprint(got)\na.close()\ns.close()")
+                self.assertEqual(self.run_source(source), f"b'{data}'\n")
+
+    def test_readinto_a_bytearray_that_grows_meanwhile_writes_over_nothing(self):
+        source = ("import socket, _thread, time\ns = socket.socket(); s.bind(('', 8001)); s.listen(1)\nb = bytearray(1000)\nblock = bytes(100)\ndone = []\n"
+                  "def serve():\n    c, a = s.accept()\n    print('in'); c.readinto(b)\n    done.append(1)\n_thread.start_new_thread(serve, ())\n")
+        self.run_source(source)
+        client = self.world.connect(8001)
+        wait_until(lambda: self.world.exec("import time; time.sleep(0.05)") is not None, "it waits")
+        self.run_source("b.extend(bytes(100000))\nothers = [bytes(1000) for i in range(100)]")
+        client.send(b"x" * 1000)
+        wait_until(lambda: self.world.value("done") == "[1]", "it has read")
+        self.assertEqual(self.run_source("print(all(o == bytes(1000) for o in others))"), "True\n")
+
 
 class EndTest(unittest.TestCase):
     def setUp(self):

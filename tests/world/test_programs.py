@@ -410,6 +410,232 @@ print('over')
         self.world.exec("for i in range(200000): x = bytes(100)")
         self.assertLess(self.world.stats()["pages_written"] * 4096, 6 << 20)
 
+    def raises(self, error, source, name="main"):
+        output, raised = self.world.exec(source, name)
+        self.assertTrue(raised and error in output, output)
+
+    # --- asyncio
+
+    def test_asyncio_outside_a_loop_raises(self):
+        self.raises("RuntimeError", "import asyncio\nasync def f(): await asyncio.sleep(1)\nf().send(None)")
+        self.raises("RuntimeError", "import asyncio\nasync def g(): await asyncio.create_task(f())\ng().send(None)")
+        self.raises("RuntimeError", "import asyncio\nasync def g(): await asyncio.Event().wait()\ng().send(None)")
+
+    def test_asyncio_what_is_no_task_or_no_result_raises(self):
+        self.raises("RuntimeError", "import asyncio.core as c\nc._task_queue.push(None)")
+        self.raises("RuntimeError", "import asyncio.core as c\nc._task_queue.remove(5)")
+        self.raises("TypeError", "import asyncio.core as c\nasync def f(): pass\nc._task_queue.push(c.Task(f(), c.__dict__), 'soon')")
+        self.raises("TypeError", "import asyncio.core as c\nc.Task(f(), 5).cancel()")
+        self.raises("TypeError", "import asyncio.core as c\nt = c.Task(f(), c.__dict__); t.state = None; t.data = 5\nnext(iter(t))")
+
+    def test_asyncio_task_waits_in_one_queue_only(self):
+        self.raises("RuntimeError", "import asyncio.core as c\nasync def f(): pass\nt = c.Task(f(), c.__dict__)\nfor i in range(3): c._task_queue.push(t)")
+
+    def test_asyncio_event_awaited_in_another_session_raises_there(self):
+        client = self.world.start_exec("import asyncio\nroot.event = asyncio.Event()\nasync def main():\n    print('go')\n    await root.event.wait()\n"
+                                       "    print('set')\nasyncio.run(main())")
+        client.expect("go\n")
+        self.raises("RuntimeError", "import asyncio\nasync def f(): await root.event.wait()\nasyncio.run(f())", "other")
+        self.world.exec("root.event.set()")
+        self.assertEqual(self.world.exec("'alive'"), ("'alive'\n", False))
+
+    def test_asyncio_second_run_in_a_session_is_refused(self):
+        first = self.world.start_exec("import asyncio\nasync def main():\n    print('go')\n    for i in range(20): await asyncio.sleep(0.02)\n"
+                                      "    return 'whole'\nprint(asyncio.run(main()))")
+        first.expect("go\n")
+        self.raises("RuntimeError", "import asyncio\nasync def other(): await asyncio.sleep(0)\nasyncio.run(other())")
+        self.raises("RuntimeError", "asyncio.get_event_loop().run_until_complete(other())")
+        self.assertEqual(self.world.exec("import asyncio\nasync def other(): return 1\nprint(asyncio.run(other()))", "elsewhere"), ("1\n", False))
+        first.expect("whole\n")
+        self.assertEqual(self.world.exec("print(asyncio.run(main()))"), ("go\nwhole\n", False))
+
+    def test_asyncio_interrupted_run_can_run_again(self):
+        client = self.world.start_exec("import asyncio\nasync def main():\n    print('go')\n    await asyncio.sleep(1000)\nasyncio.run(main())")
+        client.expect("go\n")
+        client.send(b"\x03")
+        client.expect("KeyboardInterrupt")
+        self.assertEqual(self.world.exec("async def quick(): return 5\nprint(asyncio.run(quick()))"), ("5\n", False))
+
+    # --- select
+
+    def test_poll_after_a_failed_register_polls_the_others(self):
+        self.raises("OSError", "import select, sys\np = select.poll()\np.register(0)")
+        self.assertEqual(self.world.exec("p.register(sys.stdout, select.POLLOUT)\nprint(len(p.poll(0)))"), ("1\n", False))
+
+    POLLABLE = ("import io, select\nclass P(io.IOBase):\n    def ioctl(self, request, flags):\n        meanwhile()\n        return flags\n"
+                "p = select.poll()\nobjects = [P() for i in range(10)]\n")
+
+    def test_poll_of_a_set_that_changes_meanwhile_is_of_what_is_left(self):
+        self.assertEqual(self.world.exec(self.POLLABLE + "def meanwhile():\n    for o in objects: p.unregister(o)\n"
+                                         "for o in objects: p.register(o)\nprint(p.poll(0))"), ("[]\n", False))
+
+    def test_poll_of_one_set_by_two_is_of_all_that_is_ready(self):
+        self.assertEqual(self.world.exec("import io, select\nasked = 0\nclass P(io.IOBase):\n    def ioctl(self, request, flags):\n        global asked\n"
+                                         "        asked += 1\n        if asked == 10: p.poll(0)\n        return flags if asked >= 10 else 0\n"
+                                         "p = select.poll()\nobjects = [P() for i in range(10)]\nfor o in objects: p.register(o)\nprint(len(p.poll(0)))"),
+                         ("10\n", False))
+
+    def test_poll_longer_than_49_days_ends(self):
+        client = self.world.start_exec("import select\nprint('go')\nprint(select.poll().poll(50 * 86400000))")
+        client.expect("go\n")
+        self.world.command(f"forward {50 * 86400000}")
+        client.expect(r"\[\]\n")
+
+    # --- what would read or write where nothing is
+
+    def test_struct_and_array_of_objects_and_pointers_are_refused(self):
+        for code in "SO":
+            self.raises("ValueError", f"import struct\nstruct.unpack('4{code}', b'A' * 32)")
+            self.raises("ValueError", f"import struct\nstruct.unpack('<{code}', b'A' * 8)")
+            self.raises("ValueError", f"import struct\nstruct.pack('{code}', 'text')")
+            self.raises("ValueError", f"import array\nprint(array.array('{code}', b'A' * 8)[0])")
+
+    def test_struct_counts_too_large_are_refused(self):
+        self.raises("ValueError", "import struct\nstruct.pack_into('4611686018427387903x' * 4 + '4xB', bytearray(8), 0, 1)")
+        self.raises("ValueError", "import struct\nstruct.calcsize('99999999999999999999i')")
+        self.assertEqual(self.world.exec("import struct\nprint(struct.calcsize('b2000000000i'))"), ("8000000004\n", False))
+
+    def test_sequences_too_large_to_count_raise_memoryerror(self):
+        for source in ("[0] * 2**61", "[1, 2, 3, 4] * 2**62", "(0,) * 2**61", "(1, 2, 3, 4) * 2**62", "'abcd' * 2**62", "b'abcd' * 2**62",
+                       "dict.fromkeys(range(2**60))", "bytearray(2**62)"):
+            self.raises("MemoryError", source)
+
+    def test_streams_that_lie_about_their_bytes_are_refused(self):
+        for call in ("import json; json.load(B())", "print('text', file=B())", "import json; json.dump({1: 2}, B())"):
+            self.raises("ValueError", "import io\nclass B(io.IOBase):\n    def readinto(self, b): return 10**6\n    def write(self, b): return 10**6\n" + call)
+
+    def test_buffer_that_a_stream_of_ones_own_keeps_stays_its_own(self):
+        source = ("import io, json\nkept = []\nclass B(io.IOBase):\n    def write(self, b): kept.append(b); return len(b)\n"
+                  "    def readinto(self, b):\n        if len(kept) > 1: return 0\n        kept.append(b); b[:1] = b'7'; return 1\n"
+                  "print('text', end='', file=B())\nprint(json.load(B()))\ndef use(n): return use(n - 1) if n else [0] * 50\nuse(20)\nprint(kept)")
+        self.assertEqual(self.world.exec(source), ("7\n[bytearray(b'text'), bytearray(b'7')]\n", False))
+
+    def test_sequence_that_lies_about_its_length_makes_an_array_of_what_it_has(self):
+        lie = "class A:\n    def __len__(self): return %d\n    def __iter__(self): return iter(range(200))\n"
+        self.assertEqual(self.world.exec(lie % 2 + "b = bytearray(A())\nprint(len(b), b == bytes(range(200)))"), ("200 True\n", False))
+        self.raises("MemoryError", lie % 2**61 + "import array\narray.array('q', A())")
+
+    def test_write_far_beyond_the_end_of_a_stream_in_memory_raises(self):
+        for seek in ("s.seek(2**40)", "s.seek(2**62)", "for i in range(4): s.seek(2**62 - 5, 1)\ns.seek(0, 1)"):
+            self.raises("Error", f"import io\ns = io.BytesIO(b'abc')\n{seek}\ns.write(b'x')")
+
+    def test_numbers_that_divide_by_zero_inside_raise(self):
+        self.raises("ZeroDivisionError", "pow(2**100, 2**100, 0)")
+        for size in ("0", "65535", "bytearray(0)"):
+            self.raises("ValueError", f"import micropython\nmicropython.RingIO({size})")
+
+    CHANGE = ("class K:\n    def __init__(self, n, what=lambda: None): self.n, self.what = n, what\n    def __hash__(self): self.what(); return 7\n"
+              "    def __eq__(self, other): self.what(); return self.n == other.n\n    def __lt__(self, other): self.what(); return self.n < other.n\n"
+              "    __gt__ = lambda self, other: other < self\n"
+              "def fill(): return [bytes(1000) for i in range(200)]\n"
+              "def attempt(f):\n    try: f()\n    except (ValueError, RuntimeError, KeyError, IndexError): pass\n")
+
+    def survive(self, *sources):
+        for source in sources:
+            output, raised = self.world.exec(self.CHANGE + source)
+            self.assertTrue(self.world.alive(), source)
+            self.assertFalse(raised, f"{source}\n{output}")
+
+    def test_list_that_changes_while_it_is_sorted_is_refused_and_whole(self):
+        self.raises("ValueError", "x = list(range(100, 0, -1))\ndef key(i):\n    x.append(i)\n    return i\nx.sort(key=key)")
+        self.assertEqual(self.world.value("x == list(range(1, 101))"), "True")
+        self.raises("ZeroDivisionError", "x = list(range(100, 0, -1))\nx.sort(key=lambda i: 1 // 0)")
+        self.assertEqual(self.world.value("len(x)"), "100")
+
+    def test_list_that_another_session_appends_to_while_it_is_sorted_is_refused(self):
+        self.world.exec("root.l = list(range(50, 0, -1))")
+        client = self.world.start_exec("import time\ntold = []\ndef key(i):\n    if not told: told.append(1); print('go')\n    time.sleep(0.001)\n    return i\n"
+                                       "root.l.sort(key=key)", "sorter")
+        client.expect("go\n")
+        self.world.exec("for i in range(1000): root.l.append(i)\ny = [bytes(100) for i in range(1000)]", "appender")
+        client.expect("ValueError")
+        self.assertEqual(self.world.value("sorted(root.l) == list(range(1, 51))"), "True")
+
+    def test_lists_that_change_while_they_are_compared_or_searched_stop_nothing(self):
+        for change in ("l.clear()", "l.pop()", "len(l) < 1000 and l.extend([K(0)] * 300)", "(l.clear(), fill())"):
+            self.survive(*(f"l = [K(i, lambda: {change}) for i in range(50)]\nattempt(lambda: {use})" for use in
+                           ("l.index(K(60))", "l.count(K(60))", "l.remove(K(60))", "l == [K(i) for i in range(50)]", "l < [K(i) for i in range(50)]",
+                            "K(60) in l", "max(l)", "sorted(l)", "l.sort()")))
+            self.survive(*(f"import heapq\nl = []\nfor i in range(50): heapq.heappush(l, K(-i))\nfor k in l: k.what = lambda: {change}\nattempt(lambda: {use})"
+                           for use in ("heapq.heappush(l, K(-100))", "heapq.heappop(l)", "heapq.heapify(l)")))
+
+    def test_dicts_and_sets_that_change_while_they_are_searched_stop_nothing(self):
+        for change in ("d.clear()", "d.update(more)", "(d.clear(), fill())"):
+            for kind in ("dict", "OrderedDict"):
+                self.survive(*(f"from collections import OrderedDict\nmore = {{i: i for i in range(3000)}}\nd = {kind}()\nfor i in range(6): d[K(i)] = i\n"
+                               f"e = {kind}()\nfor i in range(6): e[K(i)] = i\nfor k in d: k.what = lambda: {change}\nattempt(lambda: {use})"
+                               for use in ("d.get(K(9))", "d.get(K(5))", "d.update({K(5): 1})", "d.pop(K(3))", "d.setdefault(K(9), 1)", "d == e", "e == d",
+                                           "e.update(d)", "d.get(K(9, lambda: d.clear()))", "dict(d)")))
+        for change in ("s.clear()", "s.update(range(3000))", "(s.clear(), fill())"):
+            self.survive(*(f"s = {{K(i) for i in range(6)}}\nt = {{K(i) for i in range(6)}}\nfor k in s: k.what = lambda: {change}\nattempt(lambda: {use})"
+                           for use in ("K(9) in s", "s.add(K(9))", "s.discard(K(4))", "s == t", "t == s", "s | t", "s & t", "s - t", "s ^ t", "s <= t",
+                                       "s.update(t)", "t.update(s)", "s.intersection_update(t)", "s.symmetric_difference_update(t)", "K(9, lambda: s.clear()) in s")))
+
+    def test_ordered_dict_that_cannot_grow_stays_as_it_was(self):
+        source = ("import micropython\nfrom collections import OrderedDict\no = OrderedDict()\ndef attempt():\n    micropython.heap_lock()\n    try: o[1] = 2\n"
+                  "    except MemoryError: pass\n    micropython.heap_unlock()\nattempt()\nprint(o.get(1))\no[1] = 3\nprint(o)")
+        self.assertEqual(self.world.exec(source), ("None\nOrderedDict({1: 3})\n", False))
+
+    def test_dict_that_changes_while_it_is_printed_is_printed_to_its_end(self):
+        self.survive("class P:\n    def __init__(self, n): self.n = n\n    def __hash__(self): return self.n\n    def __repr__(self):\n"
+                     "        d.clear(); d.update({i: i for i in range(2000)})\n        return str(len(fill()))\n"
+                     "d = {P(0): P(1)}\nrepr(d)\nd = {P(0): P(1)}\nprint(d)\nimport json\nd = {'a': 1, P(3): 'b'}\njson.dumps(d)\n")
+
+    def test_memoryview_of_a_bytearray_that_grew_writes_over_nothing(self):
+        source = ("b = bytearray(1000)\nm = memoryview(b)\nblock = bytes(100)\nb.extend(bytes(100000))\n"
+                  "others = [bytes(1000) for i in range(100)]\nm[:] = b'x' * 1000\nprint(all(o == bytes(1000) for o in others), len(b))")
+        self.assertEqual(self.world.exec(source), ("True 101000\n", False))
+
+    # --- locks
+
+    def test_lock_acquire_honours_its_timeout(self):
+        self.assertEqual(self.world.exec("import _thread\nl = _thread.allocate_lock()\nprint(l.acquire(), l.acquire(False), l.acquire(True, 0.05), "
+                                         "l.acquire(timeout=0.05), l.acquire(True, 0), l.locked())\nl.release()\nprint(l.acquire(True, -1), l.locked())"),
+                         ("True False False False False True\nTrue True\n", False))
+        self.raises("ValueError", "l.acquire(False, 5)")
+        self.raises("ValueError", "l.acquire(True, -5)")
+
+    def test_lock_is_handed_over_to_who_waits(self):
+        source = """
+import _thread, time
+lock = _thread.allocate_lock()
+had = []
+turns = 0
+def hold():
+    global turns
+    while len(had) < 3:
+        with lock:
+            turns += 1
+            time.sleep(0.001)
+def ask(n):
+    with lock:
+        had.append(n)
+        time.sleep(0.005)
+_thread.start_new_thread(hold, ())
+while not turns: time.sleep(0.001)
+turns = 1
+for i in range(3): _thread.start_new_thread(ask, (i,))
+for i in range(2000):
+    if len(had) == 3: break
+    time.sleep(0.001)
+print(had, turns < 6)
+had.extend([0] * 3)
+"""
+        self.assertEqual(self.world.exec(source), ("[0, 1, 2] True\n", False))
+
+    def test_lock_wait_that_is_interrupted_or_over_leaves_the_lock_to_the_others(self):
+        self.world.exec("import _thread\nlock = _thread.allocate_lock()\nlock.acquire()")
+        waiter = self.world.start_exec("print('go')\nlock.acquire()")
+        waiter.expect("go\n")
+        behind = self.world.start_exec("print('go')\nlock.acquire()\nprint('mine')")
+        behind.expect("go\n")
+        waiter.send(b"\x03")
+        waiter.expect("KeyboardInterrupt")
+        self.assertEqual(self.world.exec("lock.acquire(True, 0.02)"), ("False\n", False))
+        self.world.exec("lock.release()")
+        behind.expect("mine\n")
+        self.assertEqual(self.world.exec("lock.locked()"), ("True\n", False))
+
 
 if __name__ == "__main__":
     unittest.main()
