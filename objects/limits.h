@@ -49,7 +49,9 @@
 #define NETWORK_FRAMES_PER_POLL 64    /* taken in before Python gets the processor again */
 #define NETWORK_TICKS_PER_POLL 8      /* TCP timer ticks made up for at once: a gap must not end connections */
 #define NETWORK_CONNECTIONS_KEPT 32   /* of all connections, for the world's own port */
-#define NETWORK_BUFFERS_KEPT 96        /* received frames with data for programs find no buffer when only so many are left */
+#define NETWORK_UNREAD_BYTES 1024      /* of a viewer's input: with them and one segment more it holds NETWORK_UNREAD_BUFFERS at most */
+#define NETWORK_UNREAD_BUFFERS 3
+#define NETWORK_BUFFERS_KEPT (VIEWERS_MAX * NETWORK_UNREAD_BUFFERS + 32) /* when only so many are left, they are for viewers with less unread */
 #define NETWORK_MEMORY_KEPT_BYTES (1024u * 1024u) /* of the network's heap, and */
 #define NETWORK_SEGMENTS_KEPT 512      /* of its segments: programs send nothing, to themselves or others, when only so much is left */
 #define NETWORK_MEMORY_RETRY_MS 20    /* without memory for output: try again after so long */

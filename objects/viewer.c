@@ -228,6 +228,36 @@ static void handle_input(struct viewer *viewer)
         session_input_arrived(viewer->session);
 }
 
+/* Room behind the data of a buffer of the pool. */
+static size_t room_behind(const struct pbuf *buffer)
+{
+    if (!pbuf_match_allocsrc(buffer, PBUF_TYPE_ALLOC_SRC_MASK_STD_MEMP_PBUF_POOL))
+        return 0;
+    const u8_t *end = (const u8_t *)buffer + LWIP_MEM_ALIGN_SIZE(sizeof *buffer) + LWIP_MEM_ALIGN_SIZE(PBUF_POOL_BUFSIZE);
+    return (size_t)(end - ((const u8_t *)buffer->payload + buffer->len));
+}
+
+/* Append what arrived. It fills the last buffer up first: short segments must not hold a buffer each. */
+static void append_input(struct viewer *viewer, struct pbuf *data)
+{
+    if (viewer->input == NULL) {
+        viewer->input = data;
+        return;
+    }
+    struct pbuf *last = viewer->input;
+    while (last->next != NULL)
+        last = last->next;
+    size_t room = room_behind(last);
+    u16_t bytes = room < data->tot_len ? (u16_t)room : data->tot_len;
+    (void)pbuf_copy_partial(data, (u8_t *)last->payload + last->len, bytes, 0);
+    last->len = (u16_t)(last->len + bytes);
+    for (struct pbuf *buffer = viewer->input; buffer != NULL; buffer = buffer->next)
+        buffer->tot_len = (u16_t)(buffer->tot_len + bytes);
+    data = pbuf_free_header(data, bytes);
+    if (data != NULL)
+        pbuf_cat(viewer->input, data);
+}
+
 static err_t received(void *argument, struct tcp_pcb *connection, struct pbuf *data, err_t error)
 {
     struct viewer *viewer = argument;
@@ -236,10 +266,8 @@ static err_t received(void *argument, struct tcp_pcb *connection, struct pbuf *d
     viewers_work_waits = true;
     if (data == NULL)
         viewer->peer_closed = true;
-    else if (viewer->input == NULL)
-        viewer->input = data;
     else
-        pbuf_cat(viewer->input, data);
+        append_input(viewer, data);
     handle_input(viewer);
     return ERR_OK;
 }

@@ -1,4 +1,6 @@
 """Sessions: prompts, viewers, editing, replay, interrupts."""
+import socket
+import time
 import unittest
 
 from world import World, wait_until
@@ -91,6 +93,29 @@ class SessionTest(unittest.TestCase):
         self.assertEqual(self.world.exec("'served'"), ("'served'\n", False))
         busy.send(b"\x03")
         busy.expect("KeyboardInterrupt")
+
+    def test_input_that_nobody_reads_deafens_nobody(self):
+        busy = self.world.session("busy")
+        busy.send("import time; print('busy'); time.sleep(1000)\n")
+        busy.expect("busy\n")
+        clients = [self.world.connect(first=b"session unread\n"), self.world.connect(first=b"terminal busy 80x24\n")]
+        for client in clients:
+            client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            client.receive()
+            for _ in range(1200):
+                client.send("y")
+                time.sleep(0.0005)
+        self.assertEqual(self.world.exec("'served'"), ("'served'\n", False))
+        for _ in range(25):
+            clients.append(self.world.connect(first=b"terminal busy 80x24\n"))
+            clients[-1].receive()
+            clients[-1].send("z" * 60000)
+        self.assertEqual(self.world.exec("'served'"), ("'served'\n", False))
+        self.world.session("other").send("print('y' * 3000)\n")
+        busy.send(b"\x03")
+        busy.expect("KeyboardInterrupt")
+        clients[0].send("= 1\n6*7\n")
+        clients[0].expect("42\n>>> $")
 
     def test_line_that_is_too_long_is_refused_whole(self):
         client = self.world.session("longline")
