@@ -216,6 +216,14 @@ asyncio.run(main())
         client.expect("go\n")
         self.assertEqual(self.world.exec("'served'", "other"), ("'served'\n", False))
 
+    def test_heap_locked_at_the_prompt_is_unlocked_by_the_next_line(self):
+        client = self.world.session("locked")
+        client.send("import micropython; micropython.heap_lock()\n")
+        client.expect(">>> $")
+        self.assertEqual(self.world.exec("'served'", "other"), ("'served'\n", False))
+        client.send("[1] * 3\n")
+        client.expect(r"\[1, 1, 1\]\n>>> $")
+
     def test_waiting_scheduled_callback_is_fair(self):
         client = self.world.session("callback")
         client.send("import micropython, time\nmicropython.schedule(lambda x: time.sleep(1000), 0)\n")
@@ -397,6 +405,33 @@ print('over')
 
     def test_lines_that_fill_their_session_leave_room_for_lines_of_others(self):
         self.assert_lines_leave_room_for_lines_of_others("mine[%d]")
+
+    def test_prompt_without_memory_for_a_line_answers_each_and_is_fair(self):
+        rich, typist, hog = (self.world.session(name) for name in ("rich", "typist", "hog"))
+        for client in (rich, typist):
+            client.send("mine = [None] * 2000\n")
+            client.expect(">>> $")
+        hog.send(self.FILL_ROOT)
+        hog.expect("full\n>>> $")
+        errors = 0
+        for i in range(650):
+            typist.send(f"mine[{i}] = '{'y' * 6000}'\n")
+            errors += b"MemoryError" in typist.expect("(.*?)>>> $").group(0)
+            if errors == 3:
+                break
+        for i in range(8):  # a line of a session that is not to blame may take of the rest
+            rich.send(f"mine[{i}] = '{'y' * 6000}'\n")
+            rich.expect(">>> $")
+        for _ in range(3):
+            typist.send("1 + 1\n")
+            typist.expect("MemoryError.*>>> $")
+            self.assertEqual(typist.nothing_comes(0.1), b"")
+        rich.send("print('served')\n")
+        rich.expect("served\n>>> $")
+        rich.send("root.log = None\n")
+        rich.expect(">>> $")
+        typist.send("[1] * 3\n")
+        typist.expect(r"\[1, 1, 1\]\n>>> $")
 
     def test_growing_in_place_is_charged_too(self):
         hog = self.world.session("grow")
