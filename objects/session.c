@@ -33,6 +33,8 @@ struct session {
     char stream[SESSION_REPLAY_BYTES];
 };
 
+static const mp_obj_exception_t new_interrupt = {.base.type = &mp_type_KeyboardInterrupt, .args = (mp_obj_tuple_t *)&mp_const_empty_tuple_obj};
+
 extern mp_obj_t mp_asyncio_context;   /* of extmod/modasyncio.c */
 
 static struct session sessions[SESSIONS_MAX];
@@ -117,6 +119,7 @@ void session_end(struct session *session)
     mp_asyncio_context = MP_OBJ_NULL;
     terminal_forget(index_of(session));
     memset(session, 0, sizeof *session);
+    session->interrupt = new_interrupt; /* somebody may have kept it */
     thread_exit();
 }
 
@@ -262,7 +265,7 @@ void session_interrupt_thread(struct thread *thread)
     if (state == NULL)
         return;
     mp_obj_exception_t *interrupt = &thread->session->interrupt;
-    *interrupt = (mp_obj_exception_t){.base.type = &mp_type_KeyboardInterrupt, .args = (mp_obj_tuple_t *)&mp_const_empty_tuple_obj};
+    *interrupt = new_interrupt;
     state->mp_pending_exception = MP_OBJ_FROM_PTR(interrupt);
     thread_wake(thread);
 }

@@ -260,6 +260,17 @@ class SessionTest(unittest.TestCase):
         client.send(b"\x03")
         client.expect(r"KeyboardInterrupt:? *\n>>> $")
 
+    def test_interrupt_kept_outlives_its_session(self):
+        client = self.world.session("kept")
+        client.send("try:\n    print('go')\n    while True: pass\nexcept KeyboardInterrupt as e:\n    root.kept = e\n\n")
+        client.expect("go\n")
+        client.send(b"\x03")
+        client.expect(">>> $")
+        client.send("import sys; sys.exit()\n")
+        client.wait_end()
+        self.assertEqual(self.world.value("repr(root.kept), isinstance(root.kept, KeyboardInterrupt), root.kept.args"),
+                         "('KeyboardInterrupt()', True, ())")
+
     def test_interrupt_of_sleep(self):
         self.interrupted("sleep", "import time", "time.sleep(1000)")
 
