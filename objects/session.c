@@ -105,12 +105,15 @@ static bool has_other_threads(const struct session *session)
     return false;
 }
 
+static void make_room(struct session *session, size_t bytes);
+
 void session_end(struct session *session)
 {
     CHECK(session->thread == thread_current());
+    static const char text[] = "(session ended)\r\n";
+    make_room(session, sizeof text - 1); /* may wait, and an exec may begin meanwhile; what follows waits for nothing */
     if (has_other_threads(session))
         return;
-    static const char text[] = "(session ended)\r\n";
     session_write(session, text, sizeof text - 1);
     viewers_detach(session);
     session_save_current();

@@ -151,6 +151,20 @@ class SessionTest(unittest.TestCase):
         fresh = self.world.connect(first=b"session s0\n")
         fresh.expect("may have\n")
 
+    def test_exec_that_begins_while_the_session_ends_keeps_it(self):
+        ending = self.world.session("ending")
+        late = self.world.connect(first=b"exec ending 80\nimport gc, time; x = [1] * 3; time.sleep(1); ")
+        line = b"import sys; print('x' * 80612); sys.exit()\n"  # what TCP and the session hold, but for the last words of the session
+        self.world.exec("'here'")
+        self.world.command("hold")
+        ending.send(line)
+        time.sleep(0.3)
+        late.send("gc.collect(); print('lives', x)".ljust(80 - len("import gc, time; x = [1] * 3; time.sleep(1); ")))
+        time.sleep(0.2)
+        self.world.command("release")
+        late.expect(r"lives \[1, 1, 1\]")
+        ending.expect("it has threads that run.*>>> $")
+
     # --- terminals
 
     def test_terminal_edits_the_line(self):
