@@ -258,7 +258,9 @@ bool session_is_busy(const struct session *session)
 void session_set_busy(struct session *session, bool busy)
 {
     session->busy = busy;
-    if (!busy)
+    if (busy)
+        viewers_look_for_interrupts(session);
+    else
         viewers_line_ended(session);
 }
 

@@ -210,6 +210,14 @@ static void handle_interrupt(struct viewer *viewer)
     }
 }
 
+void viewers_look_for_interrupts(struct session *session)
+{
+    for (unsigned i = 0; i < VIEWERS_MAX; i++) {
+        if (viewers[i].session == session && viewers[i].kind != VIEWER_EXEC && !viewers[i].closing)
+            handle_interrupt(&viewers[i]);
+    }
+}
+
 void viewer_exec_begin(struct viewer *viewer)
 {
     handle_interrupt(viewer);

@@ -33,6 +33,8 @@ bool viewers_poll_is_due(void);
 
 /* A session's stream has grown. */
 void viewers_note_output(void);
+/* The session begins to run something: an interrupt that came before, behind what it runs, counts. */
+void viewers_look_for_interrupts(struct session *session);
 /* The session waits at its prompt: what its viewers typed has been run. */
 void viewers_line_ended(struct session *session);
 

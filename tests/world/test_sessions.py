@@ -274,6 +274,12 @@ class SessionTest(unittest.TestCase):
         client.send(b"\x03")
         client.expect(r"KeyboardInterrupt:? *\n>>> $")
 
+    def test_interrupt_that_came_with_its_line(self):
+        for count in range(3):
+            client = self.world.session(f"together{count}")
+            client.send(b"x = 1\n" * count + b"while True: pass\n\n\x03")
+            client.expect(r"KeyboardInterrupt:? *\n>>> $")
+
     def test_interrupt_kept_outlives_its_session(self):
         client = self.world.session("kept")
         client.send("try:\n    print('go')\n    while True: pass\nexcept KeyboardInterrupt as e:\n    root.kept = e\n\n")
