@@ -68,11 +68,6 @@ void tcp_timer_needed(void)
 
 /* --- The rings ------------------------------------------------------------------------------------------ */
 
-static uint32_t transmit_room(void)
-{
-    return ABI_FRAME_SLOTS - (abi_ring_state()->transmit_produced - abi_info()->transmit_released);
-}
-
 static bool is_arp(const struct abi_frame_slot *slot)
 {
     return slot->bytes >= SIZEOF_ETH_HDR + SIZEOF_ETHARP_HDR && slot->frame[12] == 0x08 && slot->frame[13] == 0x06;
@@ -97,7 +92,7 @@ static err_t frame_output(struct netif *netif, struct pbuf *packet)
         return ERR_BUF;
     if (!sent_since_poll)
         sent_since_poll = true;
-    if (transmit_room() == 0) {
+    if (abi_transmit_room() == 0) {
         transmit_blocked = true;
         return ERR_MEM;
     }
@@ -315,7 +310,7 @@ static void take_frames(void)
 /* The kernel ends a wait when there is so much room again. */
 static void unblock_transmit(void)
 {
-    if (!transmit_blocked || transmit_room() < ABI_FRAME_SLOTS_LOW)
+    if (!transmit_blocked || abi_transmit_room() < ABI_FRAME_SLOTS_LOW)
         return;
     transmit_blocked = false;
     for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next)
@@ -476,7 +471,7 @@ void network_init(void)
     netif_set_up(&interface);
 }
 
-uint64_t network_poll(uint64_t now_ns)
+void network_poll(uint64_t now_ns)
 {
     notice_resume();
     take_frames();
@@ -486,6 +481,10 @@ uint64_t network_poll(uint64_t now_ns)
     if (tcp_due_ns != 0 && now_ns >= tcp_due_ns)
         run_tcp_ticks(now_ns);
     netif_poll_all();
+}
+
+uint64_t network_plan(uint64_t now_ns)
+{
     plan_tcp_ticks(now_ns);
     if (sent_since_poll)
         sent_since_poll = false;
