@@ -18,6 +18,7 @@
 #define VIEWER_LINE_BYTES_MAX 8192    /* of one line of a viewer without a terminal */
 #define VIEWER_GREETING_BYTES_MAX 96  /* of a first line */
 #define VIEWER_GREETING_MS 300        /* without a first line for so long, the viewer gets session `main` */
+#define VIEWER_SOURCE_MS 10000        /* without more of an exec's source for so long, it is given up: it holds memory and a place */
 #define VIEWER_LAG_MS 200             /* how long, in all until it has caught up, a viewer may hold up a thread that prints */
 #define VIEWER_LAG_STEP_MS 20         /* counted in such steps, those left out in which the gate was shut: longer than a commit takes */
 #define VIEWER_SKIPS_MAX 8            /* own lines not shown again to the viewer that typed them */
@@ -57,6 +58,7 @@
 #define NETWORK_MEMORY_RETRY_MS 20    /* without memory for output: try again after so long */
 
 static_assert((SESSION_REPLAY_BYTES & (SESSION_REPLAY_BYTES - 1)) == 0, "positions wrap by masking");
+static_assert(THREADS_EXEC_MAX < VIEWERS_MAX, "an exec that runs never gives way to a new viewer, so others must");
 static_assert(THREAD_STACK_MARGIN_BYTES * 4 <= THREAD_PYTHON_STACK_BYTES, "the margin leaves room to run");
 static_assert(THREAD_PYTHON_STACK_BYTES % ABI_PAGE_BYTES == 0 && THREAD_SESSION_STACK_BYTES % ABI_PAGE_BYTES == 0, "whole pages");
 

@@ -3,7 +3,7 @@ import socket
 import time
 import unittest
 
-from world import World, wait_until
+from world import World, parse_exec, wait_until
 
 
 class SessionTest(unittest.TestCase):
@@ -93,6 +93,28 @@ class SessionTest(unittest.TestCase):
         self.assertEqual(self.world.exec("'served'"), ("'served'\n", False))
         busy.send(b"\x03")
         busy.expect("KeyboardInterrupt")
+
+    def test_connection_idle_longest_gives_way_when_all_are_taken(self):
+        running = self.world.start_exec("import time; time.sleep(1000)")
+        first = self.world.session("first")
+        idle = self.world.terminal("idle")
+        waiting = self.world.connect(first=b"exec main 262144\n")
+        others = [self.world.session("first") for _ in range(44)]
+        for _ in range(60):
+            first.send("1 + 1\n")
+            first.expect("2\n>>> $")
+            self.assertEqual(self.world.exec("'served'"), ("'served'\n", False))
+            others.append(self.world.session("later"))
+        for client in (idle, waiting):
+            self.assertIn(b"idle longest", client.read_to_end())
+        self.assertEqual(waiting.received[-4:], b"x 1\n")
+        self.assertFalse(running.receive(0.01) or running.ended)
+
+    def test_source_that_does_not_come_is_given_up(self):
+        client = self.world.connect(first=b"exec main 262144\nprint(1)")
+        output, raised = parse_exec(client.read_to_end())
+        self.assertIn("did not come", output)
+        self.assertTrue(raised)
 
     def test_input_that_nobody_reads_deafens_nobody(self):
         busy = self.world.session("busy")
