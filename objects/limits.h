@@ -30,6 +30,7 @@
 #define THREADS_SESSION_MAX SESSIONS_MAX
 #define THREADS_EXEC_MAX 8
 #define THREADS_PYTHON_MAX 64
+#define THREADS_PYTHON_SESSION_MAX 48 /* of one session: others find some left */
 #define THREADS_MAX (THREADS_SESSION_MAX + THREADS_EXEC_MAX + THREADS_PYTHON_MAX)
 #define THREAD_SESSION_STACK_BYTES (192u * 1024u)
 #define THREAD_PYTHON_STACK_BYTES (96u * 1024u)
@@ -58,6 +59,7 @@
 #define NETWORK_MEMORY_RETRY_MS 20    /* without memory for output: try again after so long */
 
 static_assert((SESSION_REPLAY_BYTES & (SESSION_REPLAY_BYTES - 1)) == 0, "positions wrap by masking");
+static_assert(THREADS_PYTHON_SESSION_MAX < THREADS_PYTHON_MAX, "one session cannot take all");
 static_assert(THREADS_EXEC_MAX < VIEWERS_MAX, "an exec that runs never gives way to a new viewer, so others must");
 static_assert(THREAD_STACK_MARGIN_BYTES * 4 <= THREAD_PYTHON_STACK_BYTES, "the margin leaves room to run");
 static_assert(THREAD_PYTHON_STACK_BYTES % ABI_PAGE_BYTES == 0 && THREAD_SESSION_STACK_BYTES % ABI_PAGE_BYTES == 0, "whole pages");

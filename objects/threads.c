@@ -197,7 +197,7 @@ _Noreturn void thread_exit(void)
     world_stop("a thread that ended was run again");
 }
 
-struct thread *threads_next(struct thread *previous)
+struct thread *threads_next(const struct thread *previous)
 {
     unsigned i = previous == NULL ? 0 : (unsigned)(previous - threads) + 1;
     for (; i < THREADS_MAX; i++) {
