@@ -46,6 +46,11 @@ static inline int abi_frame_waits(void)
     return abi_receive_info()->produced != abi_ring_state()->receive_consumed;
 }
 
+static inline uint32_t abi_transmit_room(void)
+{
+    return ABI_FRAME_SLOTS - (abi_ring_state()->transmit_produced - abi_info()->transmit_released);
+}
+
 /* Frames of the world have not left yet, as far as it knows. */
 static inline int abi_frames_wait_for_gate(void)
 {

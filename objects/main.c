@@ -33,16 +33,20 @@ _Noreturn void __stack_chk_fail(void)
     world_stop("a buffer on a stack of the world was overrun");
 }
 
-static uint64_t poll(uint64_t now_ns)
-{
-    uint64_t network_due_ns = network_poll(now_ns);
-    uint64_t viewers_due_ns = viewers_poll(now_ns);
-    return network_due_ns < viewers_due_ns ? network_due_ns : viewers_due_ns;
-}
-
 static bool poll_is_due(void)
 {
     return viewers_poll_is_due() || network_poll_is_due();
+}
+
+/* What viewers are sent needs timers too, or is on its way to a program of the world. */
+static uint64_t poll(uint64_t now_ns)
+{
+    network_poll(now_ns);
+    uint64_t viewers_due_ns = viewers_poll(now_ns);
+    uint64_t network_due_ns = network_plan(now_ns);
+    if (poll_is_due())
+        return now_ns;
+    return network_due_ns < viewers_due_ns ? network_due_ns : viewers_due_ns;
 }
 
 static const struct threads_hooks hooks = {.poll = poll, .poll_is_due = poll_is_due, .enter = session_enter, .leave = session_leave};

@@ -120,6 +120,39 @@ static mp_obj_t eidolon_session(void)
 }
 static MP_DEFINE_CONST_FUN_OBJ_0(eidolon_session_object, eidolon_session);
 
+/* All threads: 'prompt' is the foreground of its session, 'exec' runs what a client sent, 'thread' was started by a program. */
+static mp_obj_t eidolon_threads(void)
+{
+    static const qstr_short_t kinds[THREAD_KINDS] = {[THREAD_SESSION] = MP_QSTR_prompt, [THREAD_EXEC] = MP_QSTR_exec, [THREAD_PYTHON] = MP_QSTR_thread};
+    mp_obj_t list = mp_obj_new_list(0, NULL);
+    for (const struct thread *thread = threads_next(NULL); thread != NULL; thread = threads_next(thread)) {
+        mp_obj_t entry = mp_obj_new_dict(3);
+        mp_obj_dict_store(entry, MP_OBJ_NEW_QSTR(MP_QSTR_thread), mp_obj_new_int_from_uint(thread->number));
+        mp_obj_dict_store(entry, MP_OBJ_NEW_QSTR(MP_QSTR_session), mp_obj_new_str_from_cstr(session_name(thread->session)));
+        mp_obj_dict_store(entry, MP_OBJ_NEW_QSTR(MP_QSTR_kind), MP_OBJ_NEW_QSTR(kinds[thread->kind]));
+        mp_obj_list_append(list, entry);
+    }
+    return list;
+}
+static MP_DEFINE_CONST_FUN_OBJ_0(eidolon_threads_object, eidolon_threads);
+
+/* KeyboardInterrupt in the thread of that number, as Ctrl-C in its session or its exec: nothing, at a prompt that waits. */
+static mp_obj_t eidolon_interrupt(mp_obj_t number)
+{
+    mp_int_t wanted = mp_obj_get_int(number);
+    struct thread *thread = threads_next(NULL);
+    while (thread != NULL && thread->number != wanted)
+        thread = threads_next(thread);
+    if (thread == NULL)
+        mp_raise_ValueError(MP_ERROR_TEXT("no such thread"));
+    if (thread->kind == THREAD_SESSION)
+        (void)session_interrupt(thread->session);
+    else
+        session_interrupt_thread(thread);
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(eidolon_interrupt_object, eidolon_interrupt);
+
 /* (heap, in use, reserve, charged to this session, this session's share of the reserve), bytes. */
 static mp_obj_t eidolon_memory(void)
 {
@@ -141,6 +174,8 @@ static const mp_rom_map_elem_t eidolon_names_table[] = {
     {MP_ROM_QSTR(MP_QSTR_move), MP_ROM_PTR(&eidolon_move_object)},
     {MP_ROM_QSTR(MP_QSTR_session), MP_ROM_PTR(&eidolon_session_object)},
     {MP_ROM_QSTR(MP_QSTR_sessions), MP_ROM_PTR(&eidolon_sessions_object)},
+    {MP_ROM_QSTR(MP_QSTR_threads), MP_ROM_PTR(&eidolon_threads_object)},
+    {MP_ROM_QSTR(MP_QSTR_interrupt), MP_ROM_PTR(&eidolon_interrupt_object)},
     {MP_ROM_QSTR(MP_QSTR_entropy), MP_ROM_PTR(&eidolon_entropy_object)},
     {MP_ROM_QSTR(MP_QSTR_memory), MP_ROM_PTR(&eidolon_memory_object)},
 };

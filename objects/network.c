@@ -68,11 +68,6 @@ void tcp_timer_needed(void)
 
 /* --- The rings ------------------------------------------------------------------------------------------ */
 
-static uint32_t transmit_room(void)
-{
-    return ABI_FRAME_SLOTS - (abi_ring_state()->transmit_produced - abi_info()->transmit_released);
-}
-
 static bool is_arp(const struct abi_frame_slot *slot)
 {
     return slot->bytes >= SIZEOF_ETH_HDR + SIZEOF_ETHARP_HDR && slot->frame[12] == 0x08 && slot->frame[13] == 0x06;
@@ -97,7 +92,7 @@ static err_t frame_output(struct netif *netif, struct pbuf *packet)
         return ERR_BUF;
     if (!sent_since_poll)
         sent_since_poll = true;
-    if (transmit_room() == 0) {
+    if (abi_transmit_room() == 0) {
         transmit_blocked = true;
         return ERR_MEM;
     }
@@ -166,8 +161,8 @@ static void notice_resume(void)
     nudge_connections();
 }
 
-/* The recovering connection that the frame is for, or NULL. */
-static struct tcp_pcb *recovering_connection(const struct abi_frame_slot *slot)
+/* The open connection that the frame is for, or NULL; `sequence`: of its segment. */
+static struct tcp_pcb *connection_of(const struct abi_frame_slot *slot, u32_t *sequence)
 {
     const uint8_t *packet = slot->frame + SIZEOF_ETH_HDR;
     if (slot->bytes < SIZEOF_ETH_HDR + 40 || slot->frame[12] != 0x08 || slot->frame[13] != 0x00 || packet[9] != IP_PROTO_TCP)
@@ -177,11 +172,22 @@ static struct tcp_pcb *recovering_connection(const struct abi_frame_slot *slot)
         return NULL;
     unsigned remote_port = segment[0] * 256u + segment[1], local_port = segment[2] * 256u + segment[3];
     for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next) {
-        if (pcb->local_port == local_port && pcb->remote_port == remote_port && (recovery_of(pcb) & RECOVERING) != 0
-            && memcmp(packet + 12, &ip_2_ip4(&pcb->remote_ip)->addr, 4) == 0)
+        if (pcb->local_port == local_port && pcb->remote_port == remote_port
+            && memcmp(packet + 12, &ip_2_ip4(&pcb->remote_ip)->addr, 4) == 0) {
+            memcpy(sequence, segment + 4, sizeof *sequence);
+            *sequence = lwip_ntohl(*sequence);
             return pcb;
+        }
     }
     return NULL;
+}
+
+/* The recovering connection that the frame is for, or NULL. */
+static struct tcp_pcb *recovering_connection(const struct abi_frame_slot *slot)
+{
+    u32_t sequence;
+    struct tcp_pcb *pcb = connection_of(slot, &sequence);
+    return pcb != NULL && (recovery_of(pcb) & RECOVERING) != 0 ? pcb : NULL;
 }
 
 static bool is_active(const struct tcp_pcb *wanted)
@@ -217,15 +223,19 @@ static bool carries_data(const uint8_t *packet, size_t bytes)
     return header >= 20 && header + 20 <= bytes && total > header + (packet[header + 12] >> 4) * 4u;
 }
 
-/* Does the frame bring data to a program's connection? Programs that do not read must not take the last buffers from the world's own
- * port, through which they are reached. */
-static bool is_data_for_program(const struct abi_frame_slot *slot)
+/* Does the frame bring data that can wait: to a program's connection, or to one of the world's own port of which much is unread, or
+ * which misses what comes before? Those that do not read must not take the last buffers from the world's port, through which it is reached. */
+static bool can_wait(const struct abi_frame_slot *slot)
 {
     const uint8_t *packet = slot->frame + SIZEOF_ETH_HDR;
     if (slot->frame[12] != 0x08 || slot->frame[13] != 0x00 || !carries_data(packet, slot->bytes - SIZEOF_ETH_HDR))
         return false;
     const uint8_t *segment = packet + (packet[0] & 15u) * 4u;
-    return packet[9] != IP_PROTO_TCP || segment[2] * 256u + segment[3] != WORLD_PORT;
+    if (packet[9] != IP_PROTO_TCP || segment[2] * 256u + segment[3] != WORLD_PORT)
+        return true;
+    u32_t sequence;
+    const struct tcp_pcb *pcb = connection_of(slot, &sequence);
+    return pcb != NULL && (pcb->rcv_wnd + NETWORK_UNREAD_BYTES < TCP_WND || sequence != pcb->rcv_nxt);
 }
 
 static bool buffers_are_scarce(void)
@@ -269,7 +279,7 @@ int lwip_refuse_packet(struct pbuf *packet)
 
 static void take_frame(const struct abi_frame_slot *slot)
 {
-    if (slot->bytes < 14 || slot->bytes > ABI_FRAME_BYTES_MAX || (buffers_are_scarce() && is_data_for_program(slot)))
+    if (slot->bytes < 14 || slot->bytes > ABI_FRAME_BYTES_MAX || (buffers_are_scarce() && can_wait(slot)))
         return;
     struct pbuf *packet = pbuf_alloc(PBUF_RAW, (u16_t)slot->bytes, PBUF_POOL);
     if (packet == NULL)
@@ -300,7 +310,7 @@ static void take_frames(void)
 /* The kernel ends a wait when there is so much room again. */
 static void unblock_transmit(void)
 {
-    if (!transmit_blocked || transmit_room() < ABI_FRAME_SLOTS_LOW)
+    if (!transmit_blocked || abi_transmit_room() < ABI_FRAME_SLOTS_LOW)
         return;
     transmit_blocked = false;
     for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next)
@@ -461,7 +471,7 @@ void network_init(void)
     netif_set_up(&interface);
 }
 
-uint64_t network_poll(uint64_t now_ns)
+void network_poll(uint64_t now_ns)
 {
     notice_resume();
     take_frames();
@@ -473,6 +483,10 @@ uint64_t network_poll(uint64_t now_ns)
     if (tcp_due_ns != 0 && now_ns >= tcp_due_ns)
         run_tcp_ticks(now_ns);
     netif_poll_all();
+}
+
+uint64_t network_plan(uint64_t now_ns)
+{
     plan_tcp_ticks(now_ns);
     if (sent_since_poll)
         sent_since_poll = false;

@@ -13,11 +13,14 @@
 /* Bring lwIP and the interface up with the address of the ABI page. Once, at birth. */
 void network_init(void);
 
-/* Take in frames, run due timers, nudge connections after a takeover. Returns when it needs to be called again (world clock,
- * ABI_NEVER: only when a frame arrives). */
-uint64_t network_poll(uint64_t now_ns);
+/* Take in frames, run due timers, nudge connections after a takeover. */
+void network_poll(uint64_t now_ns);
 
-/* Programs have sent something since, so there are timers to plan or segments of the world's own to deliver. */
+/* Plan the timers, after all that may have sent something. Returns when network_poll needs to be called again (world clock, ABI_NEVER: only
+ * when a frame arrives). */
+uint64_t network_plan(uint64_t now_ns);
+
+/* Something has been sent since, so there are timers to plan or segments of the world's own to deliver. */
 bool network_poll_is_due(void);
 
 /* A connection for a program's socket, of a priority below that of the world's own port: when connections run out, closed

@@ -18,6 +18,7 @@
 #include "objects/viewer.h"
 
 #define RETRY_NS 1000000000ull
+#define LINE_BYTES 64
 
 enum run_outcome { RUN_ENDED, RUN_EXITED, RUN_RAISED };
 
@@ -144,19 +145,36 @@ static bool read_statement(struct session *session, vstr_t *line)
     return true;
 }
 
-static void serve_statement(struct session *session)
+/* The line is kept, so that without memory the prompt still reads what fits into it. */
+static void init_line(vstr_t *line)
+{
+    *line = (vstr_t){.alloc = LINE_BYTES};
+    while ((line->buf = m_new_maybe(char, LINE_BYTES)) == NULL)
+        (void)thread_park(NULL, abi_clock() + RETRY_NS);
+}
+
+static void empty_line(vstr_t *line)
+{
+    vstr_reset(line);
+    if (line->alloc > LINE_BYTES)
+        line->buf = m_renew(char, line->buf, line->alloc, LINE_BYTES);
+    line->alloc = LINE_BYTES;
+}
+
+/* Everything that may raise here has taken input before: without input nothing is tried again. */
+static void serve_statement(struct session *session, vstr_t *line)
 {
     struct thread *thread = thread_current();
     nlr_buf_t nlr;
     thread->at_prompt = true;
     thread->prompt_bytes = 0;
+    MP_STATE_THREAD(gc_lock_depth) = 0; /* a statement's lock of the heap ends with it: lines need memory */
+    empty_line(line);
     session_set_busy(session, false);
     if (nlr_push(&nlr) == 0) {
-        vstr_t line;
-        vstr_init(&line, 64);
-        if (read_statement(session, &line)) {
+        if (read_statement(session, line)) {
             session_set_busy(session, true);
-            if (run(line.buf, line.len, MP_PARSE_SINGLE_INPUT, true) == RUN_EXITED) {
+            if (run(line->buf, line->len, MP_PARSE_SINGLE_INPUT, true) == RUN_EXITED) {
                 session_end(session);
                 say(session, "The session stays: it has threads that run.\r\n");
             }
@@ -170,8 +188,10 @@ static void serve_statement(struct session *session)
 
 _Noreturn void repl_run(struct session *session)
 {
+    vstr_t line;
+    init_line(&line);
     for (;;)
-        serve_statement(session);
+        serve_statement(session, &line);
 }
 
 /* --- Exec ----------------------------------------------------------------------------------------------- */

@@ -33,6 +33,8 @@ struct session {
     char stream[SESSION_REPLAY_BYTES];
 };
 
+static const mp_obj_exception_t new_interrupt = {.base.type = &mp_type_KeyboardInterrupt, .args = (mp_obj_tuple_t *)&mp_const_empty_tuple_obj};
+
 extern mp_obj_t mp_asyncio_context;   /* of extmod/modasyncio.c */
 
 static struct session sessions[SESSIONS_MAX];
@@ -103,12 +105,15 @@ static bool has_other_threads(const struct session *session)
     return false;
 }
 
+static void make_room(struct session *session, size_t bytes);
+
 void session_end(struct session *session)
 {
     CHECK(session->thread == thread_current());
+    static const char text[] = "(session ended)\r\n";
+    make_room(session, sizeof text - 1); /* may wait, and an exec may begin meanwhile; what follows waits for nothing */
     if (has_other_threads(session))
         return;
-    static const char text[] = "(session ended)\r\n";
     session_write(session, text, sizeof text - 1);
     viewers_detach(session);
     session_save_current();
@@ -117,6 +122,7 @@ void session_end(struct session *session)
     mp_asyncio_context = MP_OBJ_NULL;
     terminal_forget(index_of(session));
     memset(session, 0, sizeof *session);
+    session->interrupt = new_interrupt; /* somebody may have kept it */
     thread_exit();
 }
 
@@ -252,7 +258,9 @@ bool session_is_busy(const struct session *session)
 void session_set_busy(struct session *session, bool busy)
 {
     session->busy = busy;
-    if (!busy)
+    if (busy)
+        viewers_look_for_interrupts(session);
+    else
         viewers_line_ended(session);
 }
 
@@ -262,7 +270,7 @@ void session_interrupt_thread(struct thread *thread)
     if (state == NULL)
         return;
     mp_obj_exception_t *interrupt = &thread->session->interrupt;
-    *interrupt = (mp_obj_exception_t){.base.type = &mp_type_KeyboardInterrupt, .args = (mp_obj_tuple_t *)&mp_const_empty_tuple_obj};
+    *interrupt = new_interrupt;
     state->mp_pending_exception = MP_OBJ_FROM_PTR(interrupt);
     thread_wake(thread);
 }

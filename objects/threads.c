@@ -197,7 +197,7 @@ _Noreturn void thread_exit(void)
     world_stop("a thread that ended was run again");
 }
 
-struct thread *threads_next(struct thread *previous)
+struct thread *threads_next(const struct thread *previous)
 {
     unsigned i = previous == NULL ? 0 : (unsigned)(previous - threads) + 1;
     for (; i < THREADS_MAX; i++) {
@@ -246,13 +246,13 @@ static void wake_committed(void)
     }
 }
 
-/* Wait in the kernel until there is something to do. Everything is held in registers: a wake that brings nothing leaves no
- * trace in memory. */
-static __attribute__((noinline)) void wait_in_kernel(uint64_t deadline_ns, uint64_t resumed, uint64_t commit_epoch)
+/* Wait in the kernel until there is something to do; `crowded`: that includes room in the transmit ring. Everything is held in registers: a
+ * wake that brings nothing leaves no trace in memory. */
+static __attribute__((noinline)) void wait_in_kernel(uint64_t deadline_ns, uint64_t resumed, uint64_t commit_epoch, bool crowded)
 {
     do {
         (void)abi_call(ABI_CALL_WAIT, deadline_ns, resumed, commit_epoch);
-    } while (!abi_frame_waits() && abi_info()->resumed == resumed
+    } while (!abi_frame_waits() && abi_info()->resumed == resumed && !(crowded && abi_transmit_room() >= ABI_FRAME_SLOTS_LOW)
              && (commit_epoch == 0 || abi_call(ABI_CALL_COMMIT, commit_epoch, 0, 0) == 0)
              && (deadline_ns == ABI_NEVER || abi_clock() < deadline_ns));
 }
@@ -274,6 +274,7 @@ _Noreturn void threads_run(void)
             resumed_seen = abi_info()->resumed;
             threads_wake_all(&threads_resume_event);
         }
+        bool crowded = abi_transmit_room() < ABI_FRAME_SLOTS_LOW;
         uint64_t now_ns = abi_clock();
         uint64_t poll_due_ns = hooks->poll(now_ns);
         wake_committed();
@@ -285,6 +286,6 @@ _Noreturn void threads_run(void)
         if (thread != NULL)
             run(thread);
         else
-            wait_in_kernel(due_ns, resumed_seen, threads_commit_epoch);
+            wait_in_kernel(due_ns, resumed_seen, threads_commit_epoch, crowded);
     }
 }

@@ -81,7 +81,7 @@ _Noreturn void thread_exit(void);
 _Noreturn void threads_run(void);
 
 /* Iterate over living threads: pass NULL first; NULL at the end. */
-struct thread *threads_next(struct thread *previous);
+struct thread *threads_next(const struct thread *previous);
 
 /* The stack range in use of a thread that does not run. */
 void thread_stack_range(const struct thread *thread, uintptr_t *low, uintptr_t *high);

@@ -62,6 +62,7 @@ static void close_connection(struct viewer *viewer)
         tcp_recv(connection, NULL);
         tcp_sent(connection, NULL);
         tcp_err(connection, NULL);
+        tcp_setprio(connection, 0); /* while it closes it gives way to any other */
         if (tcp_close(connection) != ERR_OK)
             tcp_abort(connection);
     }
@@ -84,7 +85,7 @@ bool viewer_send_text(struct viewer *viewer, const char *text, size_t bytes)
 
 /* --- The first line -------------------------------------------------------------------------------------- */
 
-static void refuse(struct viewer *viewer, const char *reason)
+static void tell(struct viewer *viewer, const char *reason)
 {
     char text[160];
     int bytes;
@@ -93,6 +94,11 @@ static void refuse(struct viewer *viewer, const char *reason)
     else
         bytes = snprintf(text, sizeof text, "%s\n", reason);
     (void)viewer_send_text(viewer, text, (size_t)bytes);
+}
+
+static void refuse(struct viewer *viewer, const char *reason)
+{
+    tell(viewer, reason);
     viewer_close_later(viewer);
 }
 
@@ -114,6 +120,7 @@ static void begin_exec(struct viewer *viewer, size_t bytes)
     }
     viewer->source = m_new_maybe(char, bytes + 1);
     viewer->source_bytes = bytes;
+    viewer->deadline_ns = abi_clock() + VIEWER_SOURCE_MS * NS_PER_MS;
     if (viewer->source == NULL)
         refuse(viewer, "MemoryError: no memory for the source");
 }
@@ -168,8 +175,10 @@ static void take_source(struct viewer *viewer)
         size_t left = viewer->source_bytes - viewer->source_filled;
         u16_t bytes = pbuf_copy_partial(viewer->input, viewer->source + viewer->source_filled, (u16_t)(left < 0xffff ? left : 0xffff), 0);
         viewer->source_filled += bytes;
-        if (bytes > 0)
+        if (bytes > 0) {
             viewer_consume_input(viewer, bytes);
+            viewer->deadline_ns = abi_clock() + VIEWER_SOURCE_MS * NS_PER_MS;
+        }
     }
     if (viewer->source_filled < viewer->source_bytes) {
         if (viewer->peer_closed)
@@ -210,6 +219,14 @@ static void handle_interrupt(struct viewer *viewer)
     }
 }
 
+void viewers_look_for_interrupts(struct session *session)
+{
+    for (unsigned i = 0; i < VIEWERS_MAX; i++) {
+        if (viewers[i].session == session && viewers[i].kind != VIEWER_EXEC && !viewers[i].closing)
+            handle_interrupt(&viewers[i]);
+    }
+}
+
 void viewer_exec_begin(struct viewer *viewer)
 {
     handle_interrupt(viewer);
@@ -228,18 +245,47 @@ static void handle_input(struct viewer *viewer)
         session_input_arrived(viewer->session);
 }
 
+/* Room behind the data of a buffer of the pool. */
+static size_t room_behind(const struct pbuf *buffer)
+{
+    if (!pbuf_match_allocsrc(buffer, PBUF_TYPE_ALLOC_SRC_MASK_STD_MEMP_PBUF_POOL))
+        return 0;
+    const u8_t *end = (const u8_t *)buffer + LWIP_MEM_ALIGN_SIZE(sizeof *buffer) + LWIP_MEM_ALIGN_SIZE(PBUF_POOL_BUFSIZE);
+    return (size_t)(end - ((const u8_t *)buffer->payload + buffer->len));
+}
+
+/* Append what arrived. It fills the last buffer up first: short segments must not hold a buffer each. */
+static void append_input(struct viewer *viewer, struct pbuf *data)
+{
+    if (viewer->input == NULL) {
+        viewer->input = data;
+        return;
+    }
+    struct pbuf *last = viewer->input;
+    while (last->next != NULL)
+        last = last->next;
+    size_t room = room_behind(last);
+    u16_t bytes = room < data->tot_len ? (u16_t)room : data->tot_len;
+    (void)pbuf_copy_partial(data, (u8_t *)last->payload + last->len, bytes, 0);
+    last->len = (u16_t)(last->len + bytes);
+    for (struct pbuf *buffer = viewer->input; buffer != NULL; buffer = buffer->next)
+        buffer->tot_len = (u16_t)(buffer->tot_len + bytes);
+    data = pbuf_free_header(data, bytes);
+    if (data != NULL)
+        pbuf_cat(viewer->input, data);
+}
+
 static err_t received(void *argument, struct tcp_pcb *connection, struct pbuf *data, err_t error)
 {
     struct viewer *viewer = argument;
     (void)connection;
     (void)error;
     viewers_work_waits = true;
+    viewer->heard_ns = abi_clock();
     if (data == NULL)
         viewer->peer_closed = true;
-    else if (viewer->input == NULL)
-        viewer->input = data;
     else
-        pbuf_cat(viewer->input, data);
+        append_input(viewer, data);
     handle_input(viewer);
     return ERR_OK;
 }
@@ -249,6 +295,7 @@ static err_t acknowledged(void *argument, struct tcp_pcb *connection, u16_t byte
     struct viewer *viewer = argument;
     (void)connection;
     (void)bytes;
+    viewer->heard_ns = abi_clock();
     viewers_work_waits = true;
     threads_wake_all(viewer);
     return ERR_OK;
@@ -262,20 +309,30 @@ static void connection_lost(void *argument, err_t error)
     free_viewer(viewer);
 }
 
-/* A place for a new viewer. When all are taken, the oldest one whose peer has closed its side goes, whatever it waits for. */
+/* Does `viewer` give way to a new one rather than `other`? Those whose peer has closed its side first, whatever they wait for; then those
+ * of which nothing was heard for longest. */
+static bool gives_way_before(const struct viewer *viewer, const struct viewer *other)
+{
+    if (other == NULL || viewer->peer_closed != other->peer_closed)
+        return other == NULL || viewer->peer_closed;
+    return viewer->heard_ns < other->heard_ns;
+}
+
+/* A place for a new viewer. When all are taken one gives way; never an exec that runs, but those are fewer. */
 static struct viewer *find_place(void)
 {
-    struct viewer *oldest = NULL;
+    struct viewer *leaving = NULL;
     for (unsigned i = 0; i < VIEWERS_MAX; i++) {
         struct viewer *viewer = &viewers[i];
         if (viewer->kind == VIEWER_FREE)
             return viewer;
-        if (viewer->kind == VIEWER_PLAIN && viewer->peer_closed && (oldest == NULL || viewer->number < oldest->number))
-            oldest = viewer;
+        if (viewer->thread == NULL && gives_way_before(viewer, leaving))
+            leaving = viewer;
     }
-    if (oldest != NULL)
-        close_connection(oldest);
-    return oldest;
+    CHECK(leaving != NULL);
+    tell(leaving, "all connections are taken, and this one was idle longest");
+    close_connection(leaving);
+    return leaving;
 }
 
 static err_t accepted(void *argument, struct tcp_pcb *connection, err_t error)
@@ -284,15 +341,10 @@ static err_t accepted(void *argument, struct tcp_pcb *connection, err_t error)
     if (error != ERR_OK || connection == NULL)
         return ERR_VAL;
     struct viewer *viewer = find_place();
-    if (viewer == NULL) {
-        tcp_abort(connection);
-        return ERR_ABRT;
-    }
-    static uint64_t last_number;
     viewer->kind = VIEWER_GREETING;
-    viewer->number = ++last_number;
     viewer->connection = connection;
-    viewer->greeting_deadline_ns = abi_clock() + VIEWER_GREETING_MS * NS_PER_MS;
+    viewer->heard_ns = abi_clock();
+    viewer->deadline_ns = viewer->heard_ns + VIEWER_GREETING_MS * NS_PER_MS;
     tcp_setprio(connection, TCP_PRIO_NORMAL - 1); /* gives way to a newer viewer only */
     tcp_nagle_disable(connection);
     tcp_arg(connection, viewer);
@@ -335,10 +387,21 @@ static bool is_over(const struct viewer *viewer)
            && viewer->sent == session_stream_end(viewer->session);
 }
 
+/* When the viewer's patience ends: it waits for the first line, or for the source of an exec. */
+static uint64_t viewer_deadline_ns(const struct viewer *viewer)
+{
+    bool waits = viewer->kind == VIEWER_GREETING || (viewer->kind == VIEWER_EXEC && viewer->source != NULL && !viewer->closing);
+    return waits ? viewer->deadline_ns : ABI_NEVER;
+}
+
 static void poll_viewer(struct viewer *viewer, uint64_t now_ns)
 {
-    if (viewer->kind == VIEWER_GREETING && now_ns >= viewer->greeting_deadline_ns)
-        look_for_greeting(viewer, true);
+    if (now_ns >= viewer_deadline_ns(viewer)) {
+        if (viewer->kind == VIEWER_GREETING)
+            look_for_greeting(viewer, true);
+        else
+            refuse(viewer, "the source did not come");
+    }
     if (viewer->kind == VIEWER_EXEC && !viewer->closing)
         (void)viewer_exec_flush(viewer);
     if ((viewer->kind == VIEWER_PLAIN || viewer->kind == VIEWER_TERMINAL) && !viewer->closing)
@@ -347,7 +410,7 @@ static void poll_viewer(struct viewer *viewer, uint64_t now_ns)
         close_connection(viewer);
 }
 
-/* While the world stood still nobody could take its output: each viewer has its whole allowance again. */
+/* While the world stood still nobody could take its output or send it a source: each viewer has its whole allowance again. */
 static void notice_resume(void)
 {
     static uint64_t resumed_seen;
@@ -355,8 +418,11 @@ static void notice_resume(void)
     if (resumed == resumed_seen)
         return;
     resumed_seen = resumed;
-    for (unsigned i = 0; i < VIEWERS_MAX; i++)
+    for (unsigned i = 0; i < VIEWERS_MAX; i++) {
         viewers[i].lag_left_ns = VIEWER_LAG_MS * NS_PER_MS;
+        if (viewers[i].kind == VIEWER_EXEC)
+            viewers[i].deadline_ns = abi_clock() + VIEWER_SOURCE_MS * NS_PER_MS;
+    }
 }
 
 bool viewers_poll_is_due(void)
@@ -375,11 +441,10 @@ uint64_t viewers_poll(uint64_t now_ns)
         struct viewer *viewer = &viewers[i];
         if (viewer->kind == VIEWER_FREE)
             continue;
-        bool greeting_due = viewer->kind == VIEWER_GREETING && now_ns >= viewer->greeting_deadline_ns;
-        if (work || greeting_due)
+        if (work || now_ns >= viewer_deadline_ns(viewer))
             poll_viewer(viewer, now_ns);
-        if (viewer->kind == VIEWER_GREETING && viewer->greeting_deadline_ns < due_ns)
-            due_ns = viewer->greeting_deadline_ns;
+        if (viewer_deadline_ns(viewer) < due_ns)
+            due_ns = viewer_deadline_ns(viewer);
     }
     if (viewers_starved && now_ns + NETWORK_MEMORY_RETRY_MS * NS_PER_MS < due_ns)
         due_ns = now_ns + NETWORK_MEMORY_RETRY_MS * NS_PER_MS;

@@ -10,6 +10,9 @@
  *
  * A line has VIEWER_LINE_BYTES_MAX bytes at most: a longer one is thrown away up to its end, and whoever waits for it is told by an exception.
  *
+ * When there are VIEWERS_MAX, the one of which nothing was heard for longest gives way to a new one, but never an exec that runs. An exec whose
+ * source does not come on for VIEWER_SOURCE_MS is given up.
+ *
  * A viewer's unread input is bounded by its TCP window. Output is sent from the session's ring as the connection takes it; a viewer
  * that falls behind further than the ring reaches is disconnected. */
 #ifndef OBJECTS_VIEWER_H
@@ -33,6 +36,8 @@ bool viewers_poll_is_due(void);
 
 /* A session's stream has grown. */
 void viewers_note_output(void);
+/* The session begins to run something: an interrupt that came before, behind what it runs, counts. */
+void viewers_look_for_interrupts(struct session *session);
 /* The session waits at its prompt: what its viewers typed has been run. */
 void viewers_line_ended(struct session *session);
 

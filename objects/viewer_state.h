@@ -26,9 +26,9 @@ struct viewer {
     bool peer_closed;               /* nothing more will arrive */
     bool discards;                  /* up to the next newline: the line is too long */
     bool line_runs;                 /* a line that it typed is being run */
-    uint64_t number;                /* in the order of coming */
+    uint64_t heard_ns;              /* when something last came from the peer: input, or that it has taken output */
     bool closing;                   /* to be closed when what is queued has been handed to TCP */
-    uint64_t greeting_deadline_ns;
+    uint64_t deadline_ns;           /* of the first line, or of the next part of an exec's source */
     struct session *session;
     uint64_t sent;                  /* position in the session's stream */
     uint64_t lag_left_ns;

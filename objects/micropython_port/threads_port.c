@@ -92,11 +92,21 @@ static void run_thread(void *argument)
     (void)start.entry(start.argument);
 }
 
+static unsigned threads_of(const struct session *session)
+{
+    unsigned count = 0;
+    for (const struct thread *thread = threads_next(NULL); thread != NULL; thread = threads_next(thread))
+        count += thread->session == session && thread->kind == THREAD_PYTHON;
+    return count;
+}
+
 mp_uint_t mp_thread_create(void *(*entry)(void *), void *argument, size_t *stack_bytes)
 {
     *stack_bytes = THREAD_PYTHON_STACK_BYTES - ABI_PAGE_BYTES;
     struct thread_start *start = m_new_obj(struct thread_start);
     *start = (struct thread_start){.entry = entry, .argument = argument};
+    if (threads_of(session_current()) >= THREADS_PYTHON_SESSION_MAX)
+        mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("can't start a new thread: the session has as many as it may have"));
     struct thread *thread = thread_create(THREAD_PYTHON, run_thread, start, session_current());
     if (thread == NULL)
         mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("can't start a new thread: the world has as many as it may have"));

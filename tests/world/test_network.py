@@ -341,6 +341,28 @@ while True:
             self.world.command("release")
         self.assert_printing_survives(stall)
 
+    # --- output of a world that has been idle
+
+    LATE = "import _thread, time; t = _thread.start_new_thread(lambda: (time.sleep(2), print('late')), ())\n"
+
+    def test_late_output_that_was_lost_is_sent_again(self):
+        client = self.world.session("viewer")
+        client.send(self.LATE)
+        client.expect(">>> $")
+        self.assertEqual(client.nothing_comes(1), b"")
+        self.world.command("hold")
+        before = self.world.stats()["wakes"]
+        wait_until(lambda: self.world.stats()["wakes"] > before, "the world wakes and prints")
+        time.sleep(0.1)
+        self.world.command("drop")
+        self.world.command("release")
+        client.expect("late\n")
+
+    def test_late_output_reaches_a_viewer_in_the_world(self):
+        client = self.world.start_exec("import socket\ns = socket.socket(); s.connect(('127.0.0.1', 7000)); s.sendall(b'session viewer\\n')\n"
+                                       f"s.sendall({self.LATE.encode()})\ngot = b''\nwhile b'late\\n' not in got: got += s.recv(1000)\nprint('came')")
+        client.expect("came\n")
+
     # --- idleness
 
     def assert_idle(self):

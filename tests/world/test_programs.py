@@ -140,7 +140,7 @@ stop.append(1)
 """
         output, raised = self.world.exec(source)
         self.assertFalse(raised)
-        self.assertRegex(output, "^64 can't start a new thread")
+        self.assertRegex(output, "^48 can't start a new thread")
         wait_until(lambda: not self.world.exec("import _thread; _thread.start_new_thread(lambda: None, ())")[1], "threads end")
 
     def test_thread_signals_an_asyncio_loop(self):
@@ -215,6 +215,14 @@ asyncio.run(main())
         client.send("import micropython\nmicropython.heap_lock(); print('go')\nwhile True: pass\n\n")
         client.expect("go\n")
         self.assertEqual(self.world.exec("'served'", "other"), ("'served'\n", False))
+
+    def test_heap_locked_at_the_prompt_is_unlocked_by_the_next_line(self):
+        client = self.world.session("locked")
+        client.send("import micropython; micropython.heap_lock()\n")
+        client.expect(">>> $")
+        self.assertEqual(self.world.exec("'served'", "other"), ("'served'\n", False))
+        client.send("[1] * 3\n")
+        client.expect(r"\[1, 1, 1\]\n>>> $")
 
     def test_waiting_scheduled_callback_is_fair(self):
         client = self.world.session("callback")
@@ -313,6 +321,41 @@ print('over')
         self.assertIn("is down", self.world.exec("eidolon.move(3)")[0])
         self.assertIn("no such node", self.world.exec("eidolon.move(9)")[0])
 
+    def test_eidolon_interrupt_ends_threads_and_execs_whose_clients_left(self):
+        for source in ("while True: pass", "import time; time.sleep(1000)") * 4:
+            client = self.world.start_exec(f"print('go')\n{source}", "left")
+            client.expect("go\n")
+            client.close()
+        client = self.world.session("other")
+        client.send("import _thread, time, eidolon; t = _thread.start_new_thread(time.sleep, (1000,))\n")
+        client.expect(">>> $")
+        self.assertIn("too many programs", self.world.exec("1")[0])
+        client.send("sorted((t['kind'], t['session']) for t in eidolon.threads() if t['thread'] != _thread.get_ident() and t['kind'] != 'prompt')\n")
+        client.expect(r"\[(\('exec', 'left'\), ){8}\('thread', 'other'\)\]\n>>> $")
+        client.send("for t in eidolon.threads():\n    if t['kind'] != 'prompt': eidolon.interrupt(t['thread'])\n\n")
+        client.expect(">>> $")
+        wait_until(lambda: "too many" not in self.world.exec("1")[0], "places for programs are free")
+        client.send("print([t['kind'] for t in eidolon.threads() if t['kind'] == 'thread'])\n")
+        client.expect(r"\[\]\n>>> $")
+        client.send("eidolon.interrupt(0)\n")
+        client.expect("no such thread.*>>> $")
+
+    def test_eidolon_interrupt_of_a_foreground_is_its_control_c(self):
+        client = self.world.session("runs")
+        client.send("print('go')\nwhile True: pass\n\n")
+        client.expect("go\n.*\\.\\.\\. $")
+        source = "import eidolon\nfor t in eidolon.threads():\n    if t['kind'] == 'prompt': eidolon.interrupt(t['thread'])"
+        self.assertEqual(self.world.exec(source, "other"), ("", False))
+        client.expect("KeyboardInterrupt:? *\n>>> $")
+        self.assertEqual(self.world.exec(source, "other"), ("", False))
+        self.assertEqual(client.nothing_comes(0.1), b"")
+
+    def test_threads_of_one_session_leave_places_for_others(self):
+        source = "import _thread, time\nwhile True: _thread.start_new_thread(time.sleep, (1000,))"
+        output, raised = self.world.exec(source, "many")
+        self.assertIn("can't start a new thread", output)
+        self.assertEqual(self.world.exec("import _thread, time; t = _thread.start_new_thread(time.sleep, (0.1,)); print('fits')", "few"), ("fits\n", False))
+
     def test_eidolon_entropy_is_bytes_that_differ(self):
         self.assertEqual(self.world.value("import eidolon; e = eidolon.entropy; print(len(e(256)), e(16) == e(16), e(0))"), "256 False b''")
         self.assertIn("ValueError", self.world.exec("eidolon.entropy(257)")[0])
@@ -397,6 +440,33 @@ print('over')
 
     def test_lines_that_fill_their_session_leave_room_for_lines_of_others(self):
         self.assert_lines_leave_room_for_lines_of_others("mine[%d]")
+
+    def test_prompt_without_memory_for_a_line_answers_each_and_is_fair(self):
+        rich, typist, hog = (self.world.session(name) for name in ("rich", "typist", "hog"))
+        for client in (rich, typist):
+            client.send("mine = [None] * 2000\n")
+            client.expect(">>> $")
+        hog.send(self.FILL_ROOT)
+        hog.expect("full\n>>> $")
+        errors = 0
+        for i in range(650):
+            typist.send(f"mine[{i}] = '{'y' * 6000}'\n")
+            errors += b"MemoryError" in typist.expect("(.*?)>>> $").group(0)
+            if errors == 3:
+                break
+        for i in range(8):  # a line of a session that is not to blame may take of the rest
+            rich.send(f"mine[{i}] = '{'y' * 6000}'\n")
+            rich.expect(">>> $")
+        for _ in range(3):
+            typist.send("1 + 1\n")
+            typist.expect("MemoryError.*>>> $")
+            self.assertEqual(typist.nothing_comes(0.1), b"")
+        rich.send("print('served')\n")
+        rich.expect("served\n>>> $")
+        rich.send("root.log = None\n")
+        rich.expect(">>> $")
+        typist.send("[1] * 3\n")
+        typist.expect(r"\[1, 1, 1\]\n>>> $")
 
     def test_growing_in_place_is_charged_too(self):
         hog = self.world.session("grow")

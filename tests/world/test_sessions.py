@@ -1,7 +1,9 @@
 """Sessions: prompts, viewers, editing, replay, interrupts."""
+import socket
+import time
 import unittest
 
-from world import World, wait_until
+from world import World, parse_exec, wait_until
 
 
 class SessionTest(unittest.TestCase):
@@ -92,6 +94,51 @@ class SessionTest(unittest.TestCase):
         busy.send(b"\x03")
         busy.expect("KeyboardInterrupt")
 
+    def test_connection_idle_longest_gives_way_when_all_are_taken(self):
+        running = self.world.start_exec("import time; time.sleep(1000)")
+        first = self.world.session("first")
+        idle = self.world.terminal("idle")
+        waiting = self.world.connect(first=b"exec main 262144\n")
+        others = [self.world.session("first") for _ in range(44)]
+        for _ in range(60):
+            first.send("1 + 1\n")
+            first.expect("2\n>>> $")
+            self.assertEqual(self.world.exec("'served'"), ("'served'\n", False))
+            others.append(self.world.session("later"))
+        for client in (idle, waiting):
+            self.assertIn(b"idle longest", client.read_to_end())
+        self.assertEqual(waiting.received[-4:], b"x 1\n")
+        self.assertFalse(running.receive(0.01) or running.ended)
+
+    def test_source_that_does_not_come_is_given_up(self):
+        client = self.world.connect(first=b"exec main 262144\nprint(1)")
+        output, raised = parse_exec(client.read_to_end())
+        self.assertIn("did not come", output)
+        self.assertTrue(raised)
+
+    def test_input_that_nobody_reads_deafens_nobody(self):
+        busy = self.world.session("busy")
+        busy.send("import time; print('busy'); time.sleep(1000)\n")
+        busy.expect("busy\n")
+        clients = [self.world.connect(first=b"session unread\n"), self.world.connect(first=b"terminal busy 80x24\n")]
+        for client in clients:
+            client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            client.receive()
+            for _ in range(1200):
+                client.send("y")
+                time.sleep(0.0005)
+        self.assertEqual(self.world.exec("'served'"), ("'served'\n", False))
+        for _ in range(25):
+            clients.append(self.world.connect(first=b"terminal busy 80x24\n"))
+            clients[-1].receive()
+            clients[-1].send("z" * 60000)
+        self.assertEqual(self.world.exec("'served'"), ("'served'\n", False))
+        self.world.session("other").send("print('y' * 3000)\n")
+        busy.send(b"\x03")
+        busy.expect("KeyboardInterrupt")
+        clients[0].send("= 1\n6*7\n")
+        clients[0].expect("42\n>>> $")
+
     def test_line_that_is_too_long_is_refused_whole(self):
         client = self.world.session("longline")
         for filler in (8200, 20000, 200000):
@@ -125,6 +172,20 @@ class SessionTest(unittest.TestCase):
         again.expect("fits\n")
         fresh = self.world.connect(first=b"session s0\n")
         fresh.expect("may have\n")
+
+    def test_exec_that_begins_while_the_session_ends_keeps_it(self):
+        ending = self.world.session("ending")
+        late = self.world.connect(first=b"exec ending 80\nimport gc, time; x = [1] * 3; time.sleep(1); ")
+        line = b"import sys; print('x' * 80612); sys.exit()\n"  # what TCP and the session hold, but for the last words of the session
+        self.world.exec("'here'")
+        self.world.command("hold")
+        ending.send(line)
+        time.sleep(0.3)
+        late.send("gc.collect(); print('lives', x)".ljust(80 - len("import gc, time; x = [1] * 3; time.sleep(1); ")))
+        time.sleep(0.2)
+        self.world.command("release")
+        late.expect(r"lives \[1, 1, 1\]")
+        ending.expect("it has threads that run.*>>> $")
 
     # --- terminals
 
@@ -234,6 +295,23 @@ class SessionTest(unittest.TestCase):
         client.expect(r"\.\.\. $")
         client.send(b"\x03")
         client.expect(r"KeyboardInterrupt:? *\n>>> $")
+
+    def test_interrupt_that_came_with_its_line(self):
+        for count in range(3):
+            client = self.world.session(f"together{count}")
+            client.send(b"x = 1\n" * count + b"while True: pass\n\n\x03")
+            client.expect(r"KeyboardInterrupt:? *\n>>> $")
+
+    def test_interrupt_kept_outlives_its_session(self):
+        client = self.world.session("kept")
+        client.send("try:\n    print('go')\n    while True: pass\nexcept KeyboardInterrupt as e:\n    root.kept = e\n\n")
+        client.expect("go\n")
+        client.send(b"\x03")
+        client.expect(">>> $")
+        client.send("import sys; sys.exit()\n")
+        client.wait_end()
+        self.assertEqual(self.world.value("repr(root.kept), isinstance(root.kept, KeyboardInterrupt), root.kept.args"),
+                         "('KeyboardInterrupt()', True, ())")
 
     def test_interrupt_of_sleep(self):
         self.interrupted("sleep", "import time", "time.sleep(1000)")
