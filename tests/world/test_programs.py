@@ -231,26 +231,6 @@ asyncio.run(main())
         busy.expect("go\n")
         self.assertEqual(self.world.exec("'served'", "other"), ("'served'\n", False))
 
-    def test_finaliser_cannot_wait_or_run_for_ever(self):
-        source = """
-import gc, time
-class F:
-    def __init__(self, what): self.what = what
-    def __del__(self):
-        self.what()
-def spin():
-    while True: pass
-def burn(n):
-    for i in range(n): F(spin if i == 0 else lambda: time.sleep(1000))
-burn(2)
-x = [1] * 100
-gc.collect()
-print('over')
-"""
-        output, raised = self.world.exec(source)
-        self.assertFalse(raised, output)
-        self.assertIn("over", output)
-
     def test_sleep_of_a_negative_or_no_number_raises(self):
         for seconds in ("-0.001", "-1", "float('nan')"):
             output, raised = self.world.exec(f"import time\ntime.sleep({seconds})")
