@@ -306,8 +306,7 @@ static void take_frames(void)
     }
 }
 
-/* The ring had no room for something; now it has: let every connection send on. */
-/* The kernel ends a wait when there is so much room again. */
+/* The ring had no room for something; now it has: let every connection send on. The kernel ends a wait when there is so much room again. */
 static void unblock_transmit(void)
 {
     if (!transmit_blocked || abi_transmit_room() < ABI_FRAME_SLOTS_LOW)

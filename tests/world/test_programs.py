@@ -313,7 +313,7 @@ asyncio.run(main())
         client.send("sorted((t['kind'], t['session']) for t in eidolon.threads() if t['thread'] != _thread.get_ident() and t['kind'] != 'prompt')\n")
         client.expect(r"\[(\('exec', 'left'\), ){8}\('thread', 'other'\)\]\n>>> $")
         client.send("for t in eidolon.threads():\n    if t['kind'] != 'prompt': eidolon.interrupt(t['thread'])\n\n")
-        client.expect(">>> $")
+        client.expect(">>> ")  # before or after what the thread's end is told with
         wait_until(lambda: "too many" not in self.world.exec("1")[0], "places for programs are free")
         client.send("print([t['kind'] for t in eidolon.threads() if t['kind'] == 'thread'])\n")
         client.expect(r"\[\]\n>>> $")
