@@ -235,7 +235,7 @@ static bool can_wait(const struct abi_frame_slot *slot)
         return true;
     u32_t sequence;
     const struct tcp_pcb *pcb = connection_of(slot, &sequence);
-    return pcb != NULL && (pcb->rcv_wnd + NETWORK_UNREAD_BYTES < TCP_WND || sequence != pcb->rcv_nxt);
+    return pcb != NULL && (pcb->rcv_wnd + NETWORK_UNREAD_BYTES < TCP_WND || TCP_SEQ_GT(sequence, pcb->rcv_nxt));
 }
 
 static bool buffers_are_scarce(void)

@@ -277,6 +277,7 @@ _Noreturn void threads_run(void)
         bool crowded = abi_transmit_room() < ABI_FRAME_SLOTS_LOW;
         uint64_t now_ns = abi_clock();
         uint64_t poll_due_ns = hooks->poll(now_ns);
+        crowded = crowded || abi_transmit_room() < ABI_FRAME_SLOTS_LOW; /* the poll itself may have filled the ring */
         wake_committed();
         uint64_t thread_due_ns = wake_due(now_ns);
         uint64_t due_ns = poll_due_ns < thread_due_ns ? poll_due_ns : thread_due_ns;

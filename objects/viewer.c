@@ -62,7 +62,7 @@ static void close_connection(struct viewer *viewer)
         tcp_recv(connection, NULL);
         tcp_sent(connection, NULL);
         tcp_err(connection, NULL);
-        tcp_setprio(connection, 0); /* while it closes it gives way to any other */
+        tcp_setprio(connection, TCP_PRIO_MIN); /* while it closes it gives way to any other */
         if (tcp_close(connection) != ERR_OK)
             tcp_abort(connection);
     }

@@ -10,8 +10,8 @@
  *
  * A line has VIEWER_LINE_BYTES_MAX bytes at most: a longer one is thrown away up to its end, and whoever waits for it is told by an exception.
  *
- * When there are VIEWERS_MAX, the one of which nothing was heard for longest gives way to a new one, but never an exec that runs. An exec whose
- * source does not come on for VIEWER_SOURCE_MS is given up.
+ * When there are VIEWERS_MAX, one whose client has closed its end gives way to a new one, else the one of which nothing was heard for longest, but
+ * never an exec that runs. An exec whose source does not come on for VIEWER_SOURCE_MS is given up.
  *
  * A viewer's unread input is bounded by its TCP window. Output is sent from the session's ring as the connection takes it; a viewer
  * that falls behind further than the ring reaches is disconnected. */

@@ -161,6 +161,16 @@ class SegmentsTest(unittest.TestCase):
             wait_until(answered, f"a program hears its client while a stream to port {port} has gaps")
             client.close()
 
+    def test_repeat_that_brings_more_is_taken_when_buffers_are_scarce(self):
+        hog, said = Neighbour(self.tap, 8001), b"session x\n"
+        for at in range(BUFFERS_OF_WORLD):
+            hog.say(at, b"x")
+        viewer = Neighbour(self.tap, 7000)
+        viewer.say(0, said)
+        viewer.wait_acknowledged(len(said))
+        viewer.say(0, said + b"6 * 7\n")
+        viewer.wait_acknowledged(len(said) + 6)
+
     def test_byte_that_is_acknowledged_without_a_window_ends_the_asking_for_one(self):
         neighbour = Neighbour(self.tap, 8002, window=0)
         self.assertEqual(neighbour.receive(), (b"x", False))
