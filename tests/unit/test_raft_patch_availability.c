@@ -70,26 +70,32 @@ static void deliver(struct lab *from, struct lab *to)
     }
 }
 
+/* Two servers are left, whose timeouts end as they are drawn and who hear each other: the one that can win does, after some rounds. */
+static void assert_elected(struct lab *complete, struct lab *behind)
+{
+    enum { ROUNDS = 40 };
+    for (unsigned round = 0; round < ROUNDS && raft_state(&complete->raft) != RAFT_LEADER; round++) {
+        const bool behind_first = raft_timeout(&behind->raft) < raft_timeout(&complete->raft);
+        struct lab *first = behind_first ? behind : complete;
+        struct lab *second = behind_first ? complete : behind;
+        lab_timeout(first);
+        second->now = first->now;
+        deliver(first, second);
+    }
+    assert_int_equal(raft_state(&complete->raft), RAFT_LEADER);
+}
+
 /* 9: the server with the newer term lost its disk and has the shorter log, so that only the other one can win. That one
  * asked for votes of term 3 for ever, as nobody told it of term 5. */
 static void test_raft_patch_09_survivors_elect_a_leader_after_a_lost_disk(void **state)
 {
     (void)state;
-    enum { ROUNDS = 40 };
     const struct lab_entry log[] = {lab_change(1, "VVV"), lab_command(2)};
     struct lab behind;
     struct lab complete;
     lab_open(&behind, 1, 5, 1, log);
     lab_open(&complete, 2, 2, 2, log);
-    for (unsigned round = 0; round < ROUNDS && raft_state(&complete.raft) != RAFT_LEADER; round++) {
-        const bool behind_first = raft_timeout(&behind.raft) < raft_timeout(&complete.raft);
-        struct lab *first = behind_first ? &behind : &complete;
-        struct lab *second = behind_first ? &complete : &behind;
-        lab_timeout(first);
-        second->now = first->now;
-        deliver(first, second);
-    }
-    assert_int_equal(raft_state(&complete.raft), RAFT_LEADER);
+    assert_elected(&complete, &behind);
     lab_close(&behind);
     lab_close(&complete);
 }
@@ -402,19 +408,11 @@ static void test_raft_patch_21_candidate_wins_when_a_follower_stands_a_little_la
 static void test_raft_patch_21_refused_candidate_goes_on_to_the_next_term(void **state)
 {
     (void)state;
-    enum { ROUNDS = 40 };
     const struct lab_entry log[] = {lab_change(1, "VVV"), lab_command(1)};
     struct lab behind, complete;
     open_candidate(&behind, 1, log); /* what it sent is lost, and server 3 with it */
     lab_open(&complete, 2, 1, 2, log);
-    for (unsigned round = 0; round < ROUNDS && raft_state(&complete.raft) != RAFT_LEADER; round++) {
-        const bool behind_first = raft_timeout(&behind.raft) < raft_timeout(&complete.raft);
-        struct lab *first = behind_first ? &behind : &complete, *second = behind_first ? &complete : &behind;
-        lab_timeout(first);
-        second->now = first->now;
-        deliver(first, second);
-    }
-    assert_int_equal(raft_state(&complete.raft), RAFT_LEADER);
+    assert_elected(&complete, &behind);
     lab_close(&behind);
     lab_close(&complete);
 }
