@@ -57,7 +57,7 @@ extern const char world_help_text[];
 #define MICROPY_REPL_AUTO_INDENT 1
 #define MICROPY_READLINE_HISTORY_SIZE 50
 
-/* Threads: green ones (objects/threads.h). A turn is so many branches of the interpreter or steps of an iterator, counted over all
+/* Threads: green ones (objects/threads.h). A turn is so many branches of the interpreter or steps of C loops, counted over all
  * functions. The interpreter lock is only a name: one thread runs at a time. */
 #define MICROPY_PY_THREAD 1
 #define MICROPY_PY_THREAD_GIL 1
@@ -69,10 +69,11 @@ void world_turn_ended_in_c(void);
     if (--world_turn_left < 0) { \
         world_turn_ended(); \
     }
-#define MICROPY_ITERNEXT_HOOK \
-    if (--world_turn_left < 0) { \
-        world_turn_ended_in_c(); \
-    }
+#define MICROPY_C_LOOP_HOOK(steps) \
+    do { \
+        if ((world_turn_left -= (int)(steps)) < 0) \
+            world_turn_ended_in_c(); \
+    } while (0)
 #define MICROPY_ENABLE_SCHEDULER 1
 #define MICROPY_SCHEDULER_DEPTH 32
 

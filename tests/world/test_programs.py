@@ -210,6 +210,38 @@ asyncio.run(main())
         self.assert_fair("max(map(abs, range(10**15)))", "greedy2")
         self.assert_fair("min(filter(None, range(10**15)))", "greedy3")
 
+    def test_c_loops_over_digits_are_fair(self):
+        for number, source in enumerate(("x = 3\nx ** 2**40", "pow(3, 1 << 100000, (1 << 100000) - 1)", "x = 1 << 8000000\nx // ((1 << 4000000) - 1)",
+                                         "str(1 << 8000000)", "int('9' * 1000000)")):
+            self.assert_fair(source, f"digits{number}")
+
+    def test_constant_that_is_folded_for_ever_is_fair(self):
+        client = self.world.session("folding")
+        client.send("3 ** 2**40\n")
+        self.assertEqual(self.world.exec("'served'", "other"), ("'served'\n", False))
+        client.send(b"\x03")
+        client.expect("KeyboardInterrupt.*>>> $")
+
+    def test_regular_expression_that_backtracks_for_ever_is_fair(self):
+        self.assert_fair("import re\nre.match('(a|aa)+$', 'a' * 60 + 'b')")
+
+    def test_search_of_long_bytes_in_longer_ones_is_fair(self):
+        self.assert_fair("needle = 'a' * 1000000 + 'b'\nneedle in 'a' * 4000000")
+
+    def test_other_threads_run_amid_a_sort(self):
+        source = ("import _thread\ncount = 0\nrun = True\ndef counter():\n    global count\n    while run: count += 1\n"
+                  "thread = _thread.start_new_thread(counter, ())\nl = [i * 7919 % 100003 for i in range(20000)]\nbefore = count\nl.sort()\n"
+                  "print(count - before > 1000)\nrun = False")
+        self.assertEqual(self.world.exec(source), ("True\n", False))
+
+    def test_integers_of_others_are_whole_after_turns_amid_their_digits(self):
+        # Each thread's numbers live only in its expression while the others allocate and collect.
+        source = ("import _thread, gc, time\ndone = []\ndef work(n):\n    base = 10**3000 + n\n    good = True\n    for i in range(20):\n"
+                  "        good = good and (base + i) * (base + i + 1) // (base + i) == base + i + 1 and int(str(base + i)) - i == base\n    done.append(good)\n"
+                  "for n in range(4): thread = _thread.start_new_thread(work, (n,))\n"
+                  "while len(done) < 4:\n    gc.collect(); x = [bytes(i) for i in range(300)]\nprint(done)")
+        self.assertEqual(self.world.exec(source), ("[True, True, True, True]\n", False))
+
     def test_locked_heap_is_fair(self):
         client = self.world.session("locked")
         client.send("import micropython\nmicropython.heap_lock(); print('go')\nwhile True: pass\n\n")
@@ -592,6 +624,13 @@ asyncio.run(main())
         self.raises("ZeroDivisionError", "x = list(range(100, 0, -1))\nx.sort(key=lambda i: 1 // 0)")
         self.assertEqual(self.world.value("len(x)"), "100")
 
+    def test_sort_of_sorted_and_of_equal_items_compares_few(self):
+        source = ("class C:\n    count = 0\n    def __init__(self, n): self.n = n\n    def __lt__(self, other):\n        C.count += 1\n"
+                  "        return self.n < other.n\nfor numbers in (range(1000), range(1000, 0, -1), [7] * 1000):\n    for reverse in (False, True):\n"
+                  "        C.count = 0\n        l = sorted([C(n) for n in numbers], reverse=reverse)\n"
+                  "        print([c.n for c in l] == (sorted(numbers, reverse=reverse)), C.count < 20000)\n")
+        self.assertEqual(self.world.exec(source), ("True True\n" * 6, False))
+
     def test_list_that_another_session_appends_to_while_it_is_sorted_is_refused(self):
         self.world.exec("root.l = list(range(50, 0, -1))")
         client = self.world.start_exec("import time\ntold = []\ndef key(i):\n    if not told: told.append(1); print('go')\n    time.sleep(0.001)\n    return i\n"
@@ -620,6 +659,17 @@ asyncio.run(main())
             self.survive(*(f"s = {{K(i) for i in range(6)}}\nt = {{K(i) for i in range(6)}}\nfor k in s: k.what = lambda: {change}\nattempt(lambda: {use})"
                            for use in ("K(9) in s", "s.add(K(9))", "s.discard(K(4))", "s == t", "t == s", "s | t", "s & t", "s - t", "s ^ t", "s <= t",
                                        "s.update(t)", "t.update(s)", "s.intersection_update(t)", "s.symmetric_difference_update(t)", "K(9, lambda: s.clear()) in s")))
+
+    def test_free_slot_that_is_taken_while_keys_are_compared_is_not_used_again(self):
+        keys = ("class K:\n    def __init__(self, n, what=None): self.n, self.what = n, what\n    def __hash__(self): return 0\n"
+                "    def __repr__(self): return str(self.n)\n    def __eq__(self, other):\n        what, self.what = self.what, None\n"
+                "        if what: what()\n        return self.n == other.n\nA, B, C, D, E = [K(n) for n in range(5)]\n")
+        source = keys + ("d = {A: 0, B: 0, C: 0}\ndel d[A]\ndef change():\n    d[E] = 0\n    del d[C]\nB.what = D.what = change\nd[D] = 0\n"
+                         "print(sorted([k.n for k in d]))")
+        self.assertEqual(self.world.exec(source), ("[1, 3, 4]\n", False))
+        source = keys + ("s = {A, B, C}\ns.remove(A)\ndef change():\n    s.add(E)\n    s.remove(C)\nB.what = D.what = change\ns.add(D)\n"
+                         "print(sorted([k.n for k in s]))")
+        self.assertEqual(self.world.exec(source, "sets"), ("[1, 3, 4]\n", False))
 
     def test_ordered_dict_that_cannot_grow_stays_as_it_was(self):
         source = ("import micropython\nfrom collections import OrderedDict\no = OrderedDict()\ndef attempt():\n    micropython.heap_lock()\n    try: o[1] = 2\n"
