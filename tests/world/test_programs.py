@@ -228,6 +228,26 @@ asyncio.run(main())
     def test_search_of_long_bytes_in_longer_ones_is_fair(self):
         self.assert_fair("needle = 'a' * 1000000 + 'b'\nneedle in 'a' * 4000000")
 
+    def test_parts_that_are_shared_over_and_over_are_fair(self):
+        # 60 levels, each twice the one below: nobody ever comes to their end.
+        lists = "a = []\nb = []\nfor i in range(60): a, b = [a, a], [b, b]\n"
+        classes = "class B: pass\nfor i in range(12):\n    class L(B): pass\n    class R(B): pass\n    class B(L, R): pass\n"
+        for number, source in enumerate((lists + "a == b", lists + "repr(a)", lists + "import json\njson.dumps(a)", lists + "print(a, file=S())",
+                                         "t = (1,)\nfor i in range(60): t = (t, t)\nhash(t)",
+                                         "d = {}\ne = {}\nfor i in range(60): d, e = {0: d, 1: d}, {0: e, 1: e}\nd == e",
+                                         classes.replace("12", "60"), classes + "while True: max(getattr(x, 'x', 0) for x in [B()] * 1000)",
+                                         classes + "while True: list(map(issubclass, [B] * 1000, [int] * 1000))")):
+            self.assert_fair("import io\nclass S(io.IOBase):\n    def write(self, data): return len(data)\n" + source, f"shared{number}")
+
+    def test_padding_beyond_the_memory_raises(self):
+        for source in ("'%1000000000d' % 5", "'%-1000000000d' % 5", "'{:x>1000000000}'.format(5)"):
+            self.raises("MemoryError", source)
+
+    def test_mktime_of_any_number_of_days(self):
+        source = ("import time\ndef days(year, month, day): return time.mktime((year, month, day, 0, 0, 0, 0, 0)) // 86400\n"
+                  "print(days(2000, 1, 146097 * 3 + 6) == days(3200, 1, 6), days(2400, 3, 1 - 146097) == days(2000, 3, 1), days(2000, 1, 10**12) - 10**12)")
+        self.assertEqual(self.world.exec(source), ("True True 10956\n", False))
+
     def test_other_threads_run_amid_a_sort(self):
         source = ("import _thread\ncount = 0\nrun = True\ndef counter():\n    global count\n    while run: count += 1\n"
                   "thread = _thread.start_new_thread(counter, ())\nl = [i * 7919 % 100003 for i in range(20000)]\nbefore = count\nl.sort()\n"
@@ -670,6 +690,34 @@ asyncio.run(main())
         source = keys + ("s = {A, B, C}\ns.remove(A)\ndef change():\n    s.add(E)\n    s.remove(C)\nB.what = D.what = change\ns.add(D)\n"
                          "print(sorted([k.n for k in s]))")
         self.assertEqual(self.world.exec(source, "sets"), ("[1, 3, 4]\n", False))
+
+    BROKEN = ("class K:\n    hashed = compared = None\n    def __init__(self, n): self.n = n\n    def __hash__(self):\n        if K.hashed: K.hashed(self)\n"
+              "        return self.n\n    def __eq__(self, other): return self.n == other.n\n    def __lt__(self, other):\n"
+              "        if K.compared: K.compared(self)\n        return self.n < other.n\n    def __repr__(self): return str(self.n)\n"
+              "def broken(k):\n    if k.n == 3: 1 // 0\n")
+
+    def test_hash_that_raises_while_a_table_grows_loses_no_entry(self):
+        for make, add in (("{K(n): n for n in range(count)}", "x[K(1000)] = 0"), ("{K(n) for n in range(count)}", "x.add(K(1000))")):
+            source = self.BROKEN + (f"raised = 0\nfor count in range(4, 40):\n    x = {make}\n    K.hashed = broken\n    try: {add}\n"
+                                    "    except ZeroDivisionError: raised += 1\n    K.hashed = None\n"
+                                    "    if not all(K(n) in x for n in range(count)): print('lost', count)\nprint(raised > 1)")
+            self.assertEqual(self.world.exec(source), ("True\n", False))
+
+    def test_value_that_is_set_while_a_table_grows_is_kept(self):
+        source = self.BROKEN + ("seen = 0\ndef change(k):\n    global seen\n    if k.n == 5:\n        K.hashed = None\n        seen += 1\n        x[K(0)] = 'new'\n        del x[K(1)]\n"
+                                "        x[K(2000)] = 5\nfor count in range(6, 40):\n    x = {K(n): n for n in range(count)}\n    K.hashed = change\n"
+                                "    before = seen\n    x[K(1000)] = 0\n    K.hashed = None\n"
+                                "    if seen > before and (x[K(0)] != 'new' or K(1) in x or x[K(2000)] != 5 or len(x) != count + 1): print('lost', x)\nprint(seen > 1)")
+        self.assertEqual(self.world.exec(source), ("True\n", False))
+
+    def test_heap_whose_comparison_raises_keeps_its_items(self):
+        source = self.BROKEN + ("import heapq\nleft = 0\ndef nth(k):\n    global left\n    left -= 1\n    if left == 0: 1 // 0\n"
+                                "for use, items in ((lambda: heapq.heappush(x, K(-5)), [-5, -2, 0, 3, 4, 6, 7]), (lambda: heapq.heappop(x), [0, 3, 4, 6, 7]),\n"
+                                "                   (lambda: heapq.heapify(x), [-2, 0, 3, 4, 6, 7])):\n    raised = 0\n    for left in range(1, 20):\n"
+                                "        x = [K(n) for n in (-2, 3, 0, 6, 4, 7)]\n        K.compared = nth\n        try: use()\n"
+                                "        except ZeroDivisionError: raised += 1\n        K.compared = None\n        if sorted([k.n for k in x]) != items: print('lost', x)\n"
+                                "    print(raised > 1)\n")
+        self.assertEqual(self.world.exec(source), ("True\n" * 3, False))
 
     def test_ordered_dict_that_cannot_grow_stays_as_it_was(self):
         source = ("import micropython\nfrom collections import OrderedDict\no = OrderedDict()\ndef attempt():\n    micropython.heap_lock()\n    try: o[1] = 2\n"
