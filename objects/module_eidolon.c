@@ -136,8 +136,7 @@ static mp_obj_t eidolon_threads(void)
 }
 static MP_DEFINE_CONST_FUN_OBJ_0(eidolon_threads_object, eidolon_threads);
 
-/* KeyboardInterrupt in the thread of that number, as Ctrl-C in its session or its exec: nothing, at a prompt that waits. */
-static mp_obj_t eidolon_interrupt(mp_obj_t number)
+static struct thread *thread_of(mp_obj_t number)
 {
     mp_int_t wanted = mp_obj_get_int(number);
     struct thread *thread = threads_next(NULL);
@@ -145,13 +144,34 @@ static mp_obj_t eidolon_interrupt(mp_obj_t number)
         thread = threads_next(thread);
     if (thread == NULL)
         mp_raise_ValueError(MP_ERROR_TEXT("no such thread"));
+    return thread;
+}
+
+static void interrupt(struct thread *thread)
+{
     if (thread->kind == THREAD_SESSION)
         (void)session_interrupt(thread->session);
     else
         session_interrupt_thread(thread);
+}
+
+/* KeyboardInterrupt in the thread of that number, as Ctrl-C in its session or its exec: nothing, at a prompt that waits. */
+static mp_obj_t eidolon_interrupt(mp_obj_t number)
+{
+    interrupt(thread_of(number));
     return mp_const_none;
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(eidolon_interrupt_object, eidolon_interrupt);
+
+/* For a program that catches KeyboardInterrupt and goes on: it is raised again at every step until what runs in the thread is through. */
+static mp_obj_t eidolon_end(mp_obj_t number)
+{
+    struct thread *thread = thread_of(number);
+    thread->ending = thread->kind != THREAD_SESSION || session_is_busy(thread->session);
+    interrupt(thread);
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(eidolon_end_object, eidolon_end);
 
 /* (heap, in use, reserve, charged to this session, this session's share of the reserve), bytes. */
 static mp_obj_t eidolon_memory(void)
@@ -176,6 +196,7 @@ static const mp_rom_map_elem_t eidolon_names_table[] = {
     {MP_ROM_QSTR(MP_QSTR_sessions), MP_ROM_PTR(&eidolon_sessions_object)},
     {MP_ROM_QSTR(MP_QSTR_threads), MP_ROM_PTR(&eidolon_threads_object)},
     {MP_ROM_QSTR(MP_QSTR_interrupt), MP_ROM_PTR(&eidolon_interrupt_object)},
+    {MP_ROM_QSTR(MP_QSTR_end), MP_ROM_PTR(&eidolon_end_object)},
     {MP_ROM_QSTR(MP_QSTR_entropy), MP_ROM_PTR(&eidolon_entropy_object)},
     {MP_ROM_QSTR(MP_QSTR_memory), MP_ROM_PTR(&eidolon_memory_object)},
 };

@@ -78,7 +78,9 @@ static enum run_outcome run(const char *source, size_t bytes, mp_parse_input_kin
         mp_call_function_0(function);
         mp_handle_pending(true);
         nlr_pop();
+        thread->ending = false;
     } else {
+        thread->ending = false;
         thread->at_prompt = true; /* telling what went wrong must not fail for want of memory */
         outcome = report(nlr.ret_val);
     }

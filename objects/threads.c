@@ -100,6 +100,7 @@ struct thread *thread_create(enum thread_kind kind, void (*entry)(void *), void 
     thread->number = ++last_number;
     thread->session = session;
     thread->exec = NULL;
+    thread->ending = false;
     thread->in_editor = false;
     thread->at_prompt = false;
     thread->prompt_bytes = 0;

@@ -35,6 +35,17 @@ static void bound_finaliser(void)
     mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("the finaliser ran too long"));
 }
 
+/* A thread that is to end has no other turn than to be interrupted, whatever it catches, but in the outermost call, which tells how it ended. */
+static void go_on_ending(void)
+{
+    struct thread *thread = thread_current();
+    const nlr_buf_t *handler = MP_STATE_THREAD(nlr_top);
+    if (thread == NULL || !thread->ending || handler == NULL || handler->prev == NULL)
+        return;
+    world_turn_left = 0;
+    session_interrupt_thread(thread);
+}
+
 static void take_turns(void)
 {
     world_turn_left = THREAD_TURN_BRANCHES;
@@ -44,6 +55,7 @@ static void take_turns(void)
         finaliser_turns = 0;
         if (thread_yield_is_due())
             thread_yield();
+        go_on_ending();
     }
 }
 
@@ -55,7 +67,7 @@ void world_turn_ended(void)
 void world_turn_ended_in_c(void)
 {
     take_turns();
-    if (!amid_collection())
+    if (!amid_collection() && MP_STATE_THREAD(nlr_top) != NULL) /* else nobody would catch it: it waits */
         mp_handle_pending(true);
 }
 
@@ -63,6 +75,7 @@ bool world_park(const void *awaited, uint64_t deadline_ns)
 {
     if (thread_current() == NULL || amid_collection())
         mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("a finaliser cannot wait"));
+    go_on_ending();
     mp_handle_pending(true);
     bool woken = thread_park(awaited, deadline_ns);
     mp_handle_pending(true);

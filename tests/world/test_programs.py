@@ -248,6 +248,15 @@ asyncio.run(main())
                   "print(days(2000, 1, 146097 * 3 + 6) == days(3200, 1, 6), days(2400, 3, 1 - 146097) == days(2000, 3, 1), days(2000, 1, 10**12) - 10**12)")
         self.assertEqual(self.world.exec(source), ("True True 10956\n", False))
 
+    def test_interrupt_while_the_world_looks_at_an_exception_stops_nothing(self):
+        # Whether it is SystemExit takes long, as each class has the one before twice; no handler of Python is left then.
+        self.world.exec("class B: pass\nfor i in range(14):\n    class L(B): pass\n    class R(B): pass\n    class B(L, R): pass\n"
+                        "class E(B, Exception): pass\ne = E()\ndef f(): raise e\nimport _thread, eidolon, time\n")
+        for turns in range(0, 600, 8):
+            self.world.exec(f"t = _thread.start_new_thread(f, ())\nfor i in range({turns}):\n    for i in range(256): pass\n"
+                            "try: eidolon.interrupt(t)\nexcept ValueError: pass\n")
+            self.assertTrue(self.world.alive(), turns)
+
     def test_other_threads_run_amid_a_sort(self):
         source = ("import _thread\ncount = 0\nrun = True\ndef counter():\n    global count\n    while run: count += 1\n"
                   "thread = _thread.start_new_thread(counter, ())\nl = [i * 7919 % 100003 for i in range(20000)]\nbefore = count\nl.sort()\n"
@@ -371,6 +380,45 @@ asyncio.run(main())
         client.expect(r"\[\]\n>>> $")
         client.send("eidolon.interrupt(0)\n")
         client.expect("no such thread.*>>> $")
+
+    STUBBORN = ("while True:\n    try:\n        while True: pass\n    except BaseException: pass\n",
+                "import time\nwhile True:\n    try: time.sleep(1000)\n    except BaseException: pass\n",
+                "while True:\n    try: sum(range(10**15))\n    except: pass\n    finally:\n        while True: pass\n",
+                "def f():\n    try:\n        while True: pass\n    except BaseException: f()\nwhile True:\n    try: f()\n    except BaseException: pass\n")
+
+    def end(self, kind, session):
+        ended = self.world.exec(f"import eidolon\nfor t in eidolon.threads():\n    if (t['kind'], t['session']) == ('{kind}', '{session}'): eidolon.end(t['thread'])", "other")
+        self.assertEqual(ended, ("", False))
+
+    def test_eidolon_end_ends_programs_that_catch_interrupts(self):
+        for number, source in enumerate(self.STUBBORN):
+            session = f"stubborn{number}"
+            client = self.world.session(session)
+            client.send("kept = 5; print('go'); exec(%r)\n" % source)
+            client.expect("go\n")
+            client.send(b"\x03")
+            self.end("prompt", session)
+            client.expect("KeyboardInterrupt.*>>> $")
+            client.send("kept\n")
+            client.expect("5\n>>> $")
+            client.send("[i for i in range(3000)][-1]\n")
+            client.expect("2999\n>>> $")
+            running = self.world.start_exec("print('go')\n" + source, session)
+            running.expect("go\n")
+            self.end("exec", session)
+            self.assertIn("KeyboardInterrupt", parse_exec(running.read_to_end())[0])
+            self.world.exec("import _thread\nt = _thread.start_new_thread(exec, (%r, {}))" % source, session)
+            self.end("thread", session)
+            client.expect("Unhandled exception in thread.*KeyboardInterrupt")
+            self.assertEqual(self.world.value(f"[t['kind'] for t in __import__('eidolon').threads() if t['session'] == '{session}']", "other"), "['prompt']")
+
+    def test_eidolon_end_at_a_waiting_prompt_does_nothing(self):
+        client = self.world.session("idle")
+        client.send("1 + 1\n")
+        client.expect("2\n>>> $")
+        self.end("prompt", "idle")
+        client.send("[i for i in range(3000)][-1]\n")
+        client.expect("2999\n>>> $")
 
     def test_eidolon_interrupt_of_a_foreground_is_its_control_c(self):
         client = self.world.session("runs")
