@@ -167,7 +167,7 @@ static MP_DEFINE_CONST_FUN_OBJ_1(eidolon_interrupt_object, eidolon_interrupt);
 static mp_obj_t eidolon_end(mp_obj_t number)
 {
     struct thread *thread = thread_of(number);
-    thread->ending = thread->kind != THREAD_SESSION || session_is_busy(thread->session);
+    thread->ending = thread->running;
     interrupt(thread);
     return mp_const_none;
 }

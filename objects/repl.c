@@ -71,20 +71,19 @@ static enum run_outcome run(const char *source, size_t bytes, mp_parse_input_kin
     struct thread *thread = thread_current();
     nlr_buf_t nlr;
     enum run_outcome outcome = RUN_ENDED;
-    thread->at_prompt = true;
+    thread->at_prompt = thread->running = true;
+    thread->outermost = MP_STATE_THREAD(nlr_top);
     if (nlr_push(&nlr) == 0) {
         mp_obj_t function = compile(source, bytes, kind, show);
         thread->at_prompt = false;
         mp_call_function_0(function);
         mp_handle_pending(true);
         nlr_pop();
-        thread->ending = false;
     } else {
-        thread->ending = false;
         thread->at_prompt = true; /* telling what went wrong must not fail for want of memory */
         outcome = report(nlr.ret_val);
     }
-    thread->at_prompt = false;
+    thread->at_prompt = thread->running = thread->ending = false;
     return outcome;
 }
 
@@ -184,6 +183,7 @@ static void serve_statement(struct session *session, vstr_t *line)
         nlr_pop();
     } else {
         thread->at_prompt = true;
+        thread->running = thread->ending = false;
         (void)report(nlr.ret_val);
     }
 }
@@ -217,6 +217,8 @@ static bool is_expression(const char *source, size_t bytes)
         mp_parse_tree_clear(&tree);
         nlr_pop();
         expression = true;
+    } else if (mp_obj_is_subclass_fast(((mp_obj_base_t *)nlr.ret_val)->type, &mp_type_KeyboardInterrupt)) {
+        session_interrupt_thread(thread); /* meant for the run of it */
     }
     thread->at_prompt = false;
     return expression;

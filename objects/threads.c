@@ -100,7 +100,9 @@ struct thread *thread_create(enum thread_kind kind, void (*entry)(void *), void 
     thread->number = ++last_number;
     thread->session = session;
     thread->exec = NULL;
+    thread->running = kind == THREAD_PYTHON;
     thread->ending = false;
+    thread->outermost = NULL;
     thread->in_editor = false;
     thread->at_prompt = false;
     thread->prompt_bytes = 0;

@@ -33,7 +33,9 @@ struct thread {
     void *language_state;        /* the runtime's */
     struct session *session;     /* whose program it belongs to; never NULL for a thread that runs Python */
     struct viewer *exec;         /* the request whose output it writes, else NULL: the session's */
-    bool ending;                 /* interrupted at every step until what runs in it is through */
+    bool running;                /* a program: only that can be ended */
+    bool ending;                 /* it is interrupted at every step until it is through */
+    const void *outermost;       /* the handler outside of it */
     bool in_editor;              /* the session's line editor is loaded while it runs */
     bool at_prompt;              /* reads or compiles a line: may use a little of the heap's reserve */
     size_t prompt_bytes;         /* allocated so, for the present line */

@@ -35,12 +35,12 @@ static void bound_finaliser(void)
     mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("the finaliser ran too long"));
 }
 
-/* A thread that is to end has no other turn than to be interrupted, whatever it catches, but in the outermost call, which tells how it ended. */
+/* A program that is to end has no other turn than to be interrupted, whatever it catches; but not what tells in its outermost call how it ended. */
 static void go_on_ending(void)
 {
     struct thread *thread = thread_current();
     const nlr_buf_t *handler = MP_STATE_THREAD(nlr_top);
-    if (thread == NULL || !thread->ending || handler == NULL || handler->prev == NULL)
+    if (thread == NULL || !thread->ending || handler == NULL || handler == thread->outermost || handler->prev == thread->outermost)
         return;
     world_turn_left = 0;
     session_interrupt_thread(thread);

@@ -221,18 +221,62 @@ asyncio.run(main())
         self.assertEqual(self.world.exec("'served'", "other"), ("'served'\n", False))
         client.send(b"\x03")
         client.expect("KeyboardInterrupt.*>>> $")
+        running = self.world.start_exec("3 ** 2**40")
+        self.assertEqual(self.world.exec("'served'", "other"), ("'served'\n", False))
+        running.send(b"\x03")
+        self.assertIn("KeyboardInterrupt", parse_exec(running.read_to_end())[0])
+
+    # What follows would be chance with one round: each ends turns at other places.
+    NEIGHBOUR = ("import _thread, gc, time\nrun = True\ndef work():\n    while run: neighbour()\n    over.append(1)\nover = []\n"
+                 "def stop():\n    global run\n    run = False\n    while not over: time.sleep_ms(1)\n")
+
+    def test_pattern_of_a_substitution_outlives_a_collection(self):
+        source = self.NEIGHBOUR + ("import re\ndef neighbour():\n    x = [bytes(20 + i % 60) for i in range(300)]\n    gc.collect()\nt = _thread.start_new_thread(work, ())\n"
+                                   "good = True\nfor i in range(20):\n    good = good and re.sub('(a|b)c' + 'x' * (i % 3) + 'd?', 'y', 'acxx' * 2000) == 'y' * 2000 or i % 3 != 2 and good\n"
+                                   "    good = good and re.sub('(a|b)c', 'y', 'acxx' * 2000) == 'yxx' * 2000\nstop()\nprint(good)")
+        self.assertEqual(self.world.exec(source), ("True\n", False))
+
+    def test_bytearray_that_changes_while_it_is_searched_writes_over_nothing(self):
+        source = self.NEIGHBOUR + ("b = bytearray(b'a' + b'b' * 20000)\nfew = bytes(b)\nmany = b'a' * 20001\nflip = False\ndef neighbour():\n    global flip\n    flip = not flip\n    b[:] = many if flip else few\n"
+                                   "t = _thread.start_new_thread(work, ())\ngood = True\nfor i in range(10):\n    others = [bytes(1000) for i in range(30)]\n"
+                                   "    r = b.replace(b'a', b'X' * 100)\n    good = good and len(r) in (20100, 2000100) and all(o == bytes(1000) for o in others)\n"
+                                   "    b.count(b'a'); b.split(b'a'); b.find(b'aab')\nstop()\nprint(good)")
+        self.assertEqual(self.world.exec(source), ("True\n", False))
+
+    def test_key_that_two_threads_add_at_once_is_there_once(self):
+        source = self.NEIGHBOUR + ("good = True\ndef neighbour():\n    d.setdefault((1,) * 600 + (2,), 0)\nd = {}\nt = _thread.start_new_thread(work, ())\n"
+                                   "for i in range(300):\n    d = {}\n    d.setdefault((1,) * 600 + (2,), 0)\n    for k in range(20): pass\n    good = good and len(d) <= 1\nstop()\nprint(good)")
+        self.assertEqual(self.world.exec(source), ("True\n", False))
+
+    def test_interrupted_exception_of_several_bases_gives_its_lock_back(self):
+        self.world.exec("class B: pass\nfor i in range(9):\n    class L(B): pass\n    class R(B): pass\n    class B(L, R): pass\n"
+                        "class E(B, Exception): pass\nimport _thread, eidolon\nlock = _thread.allocate_lock()\ndef f():\n    while True:\n"
+                        "        try:\n            with lock: raise E()\n        except ValueError: pass\n")
+        for turns in range(0, 60):
+            self.world.exec(f"t = _thread.start_new_thread(f, ())\nfor i in range({turns}):\n    for i in range(256): pass\n"
+                            "try: eidolon.interrupt(t)\nexcept ValueError: pass\n")
+            self.assertEqual(self.world.exec("with lock: print('free')"), ("free\n", False))
+
+    def test_class_body_that_raises_leaves_the_names_as_they_were(self):
+        client = self.world.session("names")
+        client.send("class A:\n    inner = 1\n    1 // 0\n\n")
+        client.expect("ZeroDivisionError.*>>> $")
+        client.send("outer = 5\n")
+        client.expect(">>> $")
+        self.assertEqual(self.world.exec("print(outer, 'inner' in globals())", "names"), ("5 False\n", False))
 
     def test_regular_expression_that_backtracks_for_ever_is_fair(self):
         self.assert_fair("import re\nre.match('(a|aa)+$', 'a' * 60 + 'b')")
 
     def test_search_of_long_bytes_in_longer_ones_is_fair(self):
-        self.assert_fair("needle = 'a' * 1000000 + 'b'\nneedle in 'a' * 4000000")
+        for number, use in enumerate(("needle in text", "text.count(needle)", "text.split(needle)", "text.rsplit(needle, 5)", "text.replace(needle, '')")):
+            self.assert_fair("needle = 'a' * 1000000 + 'b'\ntext = 'a' * 4000000\n" + use, f"search{number}")
 
     def test_parts_that_are_shared_over_and_over_are_fair(self):
         # 60 levels, each twice the one below: nobody ever comes to their end.
         lists = "a = []\nb = []\nfor i in range(60): a, b = [a, a], [b, b]\n"
         classes = "class B: pass\nfor i in range(12):\n    class L(B): pass\n    class R(B): pass\n    class B(L, R): pass\n"
-        for number, source in enumerate((lists + "a == b", lists + "repr(a)", lists + "import json\njson.dumps(a)", lists + "print(a, file=S())",
+        for number, source in enumerate((lists + "a == b", lists + "print(a, file=S())", lists + "import json\njson.dump(a, S())",
                                          "t = (1,)\nfor i in range(60): t = (t, t)\nhash(t)",
                                          "d = {}\ne = {}\nfor i in range(60): d, e = {0: d, 1: d}, {0: e, 1: e}\nd == e",
                                          classes.replace("12", "60"), classes + "while True: max(getattr(x, 'x', 0) for x in [B()] * 1000)",
@@ -414,11 +458,30 @@ asyncio.run(main())
 
     def test_eidolon_end_at_a_waiting_prompt_does_nothing(self):
         client = self.world.session("idle")
-        client.send("1 + 1\n")
-        client.expect("2\n>>> $")
-        self.end("prompt", "idle")
+        for begun, prompt in (("1 + 1\n", "2\n>>> $"), ("if True:\n", r"\.\.\. $")):
+            client.send(begun)
+            client.expect(prompt)
+            self.end("prompt", "idle")
+            client.send("\n[i for i in range(3000)][-1]\n")
+            client.expect("2999\n>>> $")
+
+    def test_eidolon_end_ends_what_tells_of_an_exception(self):
+        client = self.world.session("telling")
+        client.send("class R:\n    def __repr__(self):\n        print('go')\n        while True:\n            try:\n                while True: pass\n"
+                    "            except BaseException: pass\n\nraise ValueError(R())\n")
+        client.expect("go\n")
+        self.end("prompt", "telling")
+        client.expect("could not be shown.*>>> $")
         client.send("[i for i in range(3000)][-1]\n")
         client.expect("2999\n>>> $")
+
+    def test_eidolon_end_of_an_asyncio_run_leaves_no_tasks(self):
+        running = self.world.start_exec("import asyncio\nasync def stubborn():\n    print('go')\n    while True:\n        try:\n            while True: await asyncio.sleep(0)\n"
+                                        "        except BaseException: pass\nasync def left():\n    await asyncio.sleep(0.01)\n    print('left')\nasync def main():\n    asyncio.create_task(left())\n    await asyncio.create_task(stubborn())\nasyncio.run(main())", "loops")
+        running.expect("go\n")
+        self.end("exec", "loops")
+        self.assertTrue(parse_exec(running.read_to_end())[1])
+        self.assertEqual(self.world.exec("async def f():\n    await asyncio.sleep(0.05)\n    print('alone')\nasyncio.run(f())", "loops"), ("alone\n", False))
 
     def test_eidolon_interrupt_of_a_foreground_is_its_control_c(self):
         client = self.world.session("runs")
