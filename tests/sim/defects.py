@@ -41,7 +41,8 @@ DEFECTS = [
     own("frozen_page_written", "replicate/image.c", "    } else if (entry->state == PAGE_FROZEN) {\n        capture_page(image, page);\n    }",
         "    } else if (entry->state == PAGE_FROZEN) {\n        image->frozen_left--;\n    }", "heavy"),
     own("shadow_not_renewed", "replicate/image.c",
-        "            apply_last_item(image, item_at, image_shadow_content(image, entry->shadow));\n", "", "calm", "one-way"),
+        "            update_shadow(image, frame, item_at, image->delta->items.runs - runs_before, image_shadow_content(image, entry->shadow));\n", "",
+        "calm", "one-way"),
     own("frozen_page_stays_writable", "replicate/image.c", "        if (entry->rights == PAGE_WRITE) {\n            image->machine->page_protect",
         "        if (entry->rights == PAGE_WRITE && image->frozen[i] % 7 != 0) {\n            image->machine->page_protect", "calm", "busy"),
     # -- the log --
