@@ -38,14 +38,19 @@ static bool process_start_time(pid_t pid, unsigned long long *start_time)
     return true;
 }
 
-/* Does process `pid` work in another folder than this one? A copy of a cluster's folder has the pid files of the original's processes. One that has no
- * folder any more is ending, and ours as far as anybody can tell: it may still hold the disk. */
-static bool process_is_elsewhere(pid_t pid)
+/* The folder that we work in, which is the cluster's. One that is renamed stays what it is, and a copy is another one. */
+struct folder {
+    unsigned long long device, inode;
+};
+
+static bool folder_here(struct folder *folder)
 {
-    char path[64];
-    struct stat there, here;
-    snprintf(path, sizeof path, "/proc/%ld/cwd", (long)pid);
-    return stat(path, &there) == 0 && stat(".", &here) == 0 && (there.st_dev != here.st_dev || there.st_ino != here.st_ino);
+    struct stat here;
+    if (stat(".", &here) != 0) {
+        return false;
+    }
+    *folder = (struct folder){here.st_dev, here.st_ino};
+    return true;
 }
 
 static void boot_identity(char identity[64])
@@ -64,13 +69,17 @@ static void boot_identity(char identity[64])
 static int process_record_self(const char *pid_path)
 {
     unsigned long long start_time;
+    struct folder folder;
     if (!process_start_time(getpid(), &start_time)) {
         return ESRCH;
+    }
+    if (!folder_here(&folder)) {
+        return errno;
     }
     char identity[64];
     boot_identity(identity);
     char text[256];
-    int length = snprintf(text, sizeof text, "%ld %llu %s\n", (long)getpid(), start_time, identity);
+    int length = snprintf(text, sizeof text, "%ld %llu %s %llu %llu\n", (long)getpid(), start_time, identity, folder.device, folder.inode);
     return file_write(pid_path, text, (size_t)length);
 }
 
@@ -83,12 +92,13 @@ bool process_alive(const char *pid_path, pid_t *pid)
     long number;
     unsigned long long recorded, actual;
     char identity[64], current[64];
-    if (sscanf(text, "%ld %llu %63s", &number, &recorded, identity) != 3 || number <= 1) {
+    struct folder folder, here;
+    if (sscanf(text, "%ld %llu %63s %llu %llu", &number, &recorded, identity, &folder.device, &folder.inode) != 5 || number <= 1) {
         return false;
     }
     boot_identity(current);
-    if (strcmp(identity, current) != 0 || !process_start_time((pid_t)number, &actual) || actual != recorded ||
-        process_is_elsewhere((pid_t)number)) {
+    if (strcmp(identity, current) != 0 || !folder_here(&here) || here.device != folder.device || here.inode != folder.inode ||
+        !process_start_time((pid_t)number, &actual) || actual != recorded) {
         return false;
     }
     if (pid != NULL) {

@@ -1,8 +1,8 @@
 /* Background processes of a cluster: started detached, found again by a pid file, ended.
  *
- * A pid file holds pid, start time and the identity of the system's boot, so that a stale one never names a stranger; and its process works in the
- * folder that this one works in, so that a copied one names nobody. A process is started in a session of its own, with no terminal, so that it lives on
- * when the command that started it ends. */
+ * A pid file holds pid, start time and the identity of the system's boot, so that a stale one never names a stranger; and the folder that it was written
+ * in (the cluster's, in which we work), so that a copied one names nobody. A process is started in a session of its own, with no terminal, so that it
+ * lives on when the command that started it ends. */
 #ifndef EIDOLON_LAB_PROCESS_H
 #define EIDOLON_LAB_PROCESS_H
 

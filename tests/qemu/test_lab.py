@@ -138,6 +138,16 @@ class TestStart(fakes.FakeTestCase):
         cluster.environment = {**fakes.ENVIRONMENT, "EIDOLON_QEMU": script}
         self.assertExit(cluster.try_command("start"), FAILED, "ended at once", "out of luck")
 
+    def test_a_qemu_that_leaves_its_folder_while_it_starts_is_alive(self):
+        cluster = self.fake_cluster(start=False)
+        script = os.path.join(self.folder(), "qemu")
+        with open(script, "w") as file:
+            file.write(f"#!/bin/sh\nhere=$(pwd)\ncd /\nsleep 0.5\ncd \"$here\"\nexec {fakes.ENVIRONMENT['EIDOLON_QEMU']} \"$@\"\n")
+        os.chmod(script, 0o755)
+        cluster.environment = {**fakes.ENVIRONMENT, "EIDOLON_QEMU": script}
+        cluster.start()
+        self.assertTrue(all(node["pid"] for node in cluster.status()["nodes"]))
+
     def test_a_node_that_cannot_start_does_not_keep_a_majority_from_it(self):
         for node in (1, 3):
             with self.subTest(node=node):
@@ -208,7 +218,12 @@ class TestStart(fakes.FakeTestCase):
         stranger = subprocess.Popen(["sleep", "600"])
         self.addCleanup(stranger.wait)
         self.addCleanup(stranger.kill)
-        for content in (f"{stranger.pid} 1 {boot}\n", f"{stranger.pid}\n", "garbage", "", "-1 1 x\n"):
+        with open(f"/proc/{stranger.pid}/stat") as file:
+            started = file.read().rpartition(")")[2].split()[19]
+        here = os.stat(cluster.directory)
+        for content in (f"{stranger.pid} 1 {boot} {here.st_dev} {here.st_ino}\n", f"{stranger.pid} {started} another-boot {here.st_dev} {here.st_ino}\n",
+                        f"{stranger.pid} {started} {boot} {here.st_dev} {here.st_ino + 1}\n", f"{stranger.pid} {started} {boot}\n",
+                        f"{stranger.pid}\n", "garbage", "", f"-1 1 {boot} {here.st_dev} {here.st_ino}\n"):
             with self.subTest(content=content):
                 self.set_file(cluster, 1, "qemu.pid", content)
                 self.assertIsNone(cluster.node(1)["pid"])
