@@ -1,8 +1,8 @@
 /* The event loop: everything that a node does after its boot, one thing at a time.
  *
- * A round: completions and arrivals, the node's own work, then the world until an interrupt or the next deadline. When the world
- * has nothing to do either, the processor halts until an interrupt or the next deadline: nothing polls (IDLE). A round in which an interrupt was taken,
- * as in a synchronous read, is followed by another. */
+ * A round: completions and arrivals, the node's own work and once more what that made due, then the world until an interrupt or the next deadline. When
+ * the world has nothing to do either, the processor halts until an interrupt or the next deadline: nothing polls (IDLE). A round in which an interrupt
+ * was taken, as in a synchronous read, is followed by another. */
 #ifndef EIDOLON_KERNEL_LOOP_H
 #define EIDOLON_KERNEL_LOOP_H
 

@@ -1,9 +1,11 @@
 /* The event loop (kernel/loop.c) over fake devices, clock and node: when does it halt, and for how long is the world run? */
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -19,6 +21,8 @@ static uint64_t interrupt_count;
 static uint64_t armed_ns;
 static uint64_t world_armed_ns[ROUNDS_MAX + 1];
 static bool world_runs;
+static unsigned due_ticks;         /* so many ticks of a round leave something due */
+static unsigned ticks[ROUNDS_MAX + 1];
 
 /* -- fakes -- */
 
@@ -119,7 +123,8 @@ void user_describe_fault(const struct user_registers *registers, const struct us
 void node_tick(struct node *node)
 {
     (void)node;
-    if (rounds == round_of_read) {
+    ticks[rounds]++;
+    if (rounds == round_of_read && ticks[rounds] == 1) {
         interrupt_count += 2; /* the read's own, and another device's */
     }
 }
@@ -127,7 +132,7 @@ void node_tick(struct node *node)
 uint64_t node_deadline_ns(const struct node *node)
 {
     (void)node;
-    return far_ns;
+    return ticks[rounds] <= due_ticks ? 0 : far_ns;
 }
 
 bool node_majority(const struct node *node)
@@ -209,6 +214,7 @@ void node_world_frame_received(struct node *node, const void *frame, size_t byte
 static void run_until_halt(unsigned read_in_round, bool world)
 {
     rounds = 0;
+    memset(ticks, 0, sizeof ticks);
     round_of_read = read_in_round;
     world_runs = world;
     if (setjmp(halted) == 0) {
@@ -240,12 +246,34 @@ static void test_loop_after_an_interrupt_inside_of_its_work_gives_the_world_a_sh
     assert_int_equal(world_armed_ns[3], far_ns);
 }
 
+static void test_loop_does_what_its_work_made_due_before_the_world_has_its_turn(void **state)
+{
+    (void)state;
+    due_ticks = 1;
+    run_until_halt(0, true);
+    due_ticks = 0;
+    assert_int_equal(ticks[1], 2);
+    assert_int_equal(world_armed_ns[1], far_ns);
+}
+
+static void test_loop_with_work_that_does_not_end_gives_the_world_short_turns(void **state)
+{
+    (void)state;
+    due_ticks = UINT_MAX;
+    run_until_halt(0, true);
+    due_ticks = 0;
+    assert_int_equal(ticks[1], 2);
+    assert_int_equal(world_armed_ns[1], timer_now_ns() + WORLD_TURN_NS_MIN);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_loop_with_nothing_to_do_halts_after_one_look),
         cmocka_unit_test(test_loop_after_an_interrupt_inside_of_its_work_looks_again_before_it_halts),
         cmocka_unit_test(test_loop_after_an_interrupt_inside_of_its_work_gives_the_world_a_short_turn),
+        cmocka_unit_test(test_loop_does_what_its_work_made_due_before_the_world_has_its_turn),
+        cmocka_unit_test(test_loop_with_work_that_does_not_end_gives_the_world_short_turns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
