@@ -7,6 +7,7 @@
 #include "drivers/apic.h"
 #include "drivers/limits.h"
 #include "drivers/platform.h"
+#include "drivers/timer.h"
 #include "kernel/processor.h"
 
 enum {
@@ -41,6 +42,8 @@ static uint8_t transmit_buffer[SERIAL_TRANSMIT_BYTES];
 static size_t transmit_put, transmit_taken;
 static uint8_t interrupts_enabled;
 static bool management_started;
+static bool look_due;              /* its interrupt was taken, or the last poll has left work */
+static uint64_t looked_at_ns;
 
 static_assert((SERIAL_RECEIVE_BYTES & (SERIAL_RECEIVE_BYTES - 1)) == 0, "index by remainder of a running position");
 static_assert((SERIAL_TRANSMIT_BYTES & (SERIAL_TRANSMIT_BYTES - 1)) == 0, "index by remainder of a running position");
@@ -91,8 +94,8 @@ void serial_write(enum serial_port port, const char *text, size_t bytes)
 
 static void management_interrupt(void *context)
 {
-    /* The device keeps its line up until serial_poll has served it, so nothing is noted here. */
     (void)context;
+    look_due = true;
 }
 
 static void enable_interrupts(uint8_t wanted)
@@ -120,7 +123,7 @@ void serial_management_start(void)
     }
     apic_route_legacy(APIC_ISA_SERIAL_2, platform_vector_claim(management_interrupt, NULL));
     enable_interrupts(ENABLE_RECEIVED);
-    management_started = true;
+    management_started = look_due = true;
 }
 
 static void receive_bytes(void)
@@ -140,15 +143,22 @@ static void transmit_bytes(void)
     }
 }
 
+/* Nothing to send, room for input, whose interrupt is enabled and was not taken since the last look. A loop that has work all the time never takes one, so
+ * that it looks from time to time all the same. */
+static bool nothing_to_do(void)
+{
+    return !look_due && transmit_put == transmit_taken && interrupts_enabled == ENABLE_RECEIVED && timer_now_ns() - looked_at_ns < SERIAL_LOOK_NS;
+}
+
 bool serial_poll(void)
 {
-    if (!management_started) {
+    if (!management_started || nothing_to_do()) {
         return false;
     }
-    /* Read in each round of the loop, not only after the interrupt: a loop that has work all the time never takes one. The interrupt, which wakes a loop that
-     * halts, is an edge of a line that stays up while an enabled cause is unserved, and reading the identity takes the
-     * transmit cause back. So every cause is served or disabled before the loop halts; a full receive buffer disables its
-     * cause until a reader makes room. */
+    look_due = false;
+    looked_at_ns = timer_now_ns();
+    /* The interrupt is an edge of a line that stays up while an enabled cause is unserved, and reading the identity takes the transmit cause back. So every
+     * cause is served or disabled before the loop halts; a full receive buffer disables its cause until a reader makes room. */
     for (unsigned round = 0; round < SERIAL_POLL_ROUNDS; round++) {
         receive_bytes();
         transmit_bytes();
@@ -164,6 +174,7 @@ bool serial_poll(void)
             return false;
         }
     }
+    look_due = true;
     return true;
 }
 
