@@ -13,7 +13,7 @@ enum {
     SERIAL_TRANSMIT_BYTES = 65536,
     SERIAL_FIFO_BYTES = 16,
     SERIAL_POLL_ROUNDS = 64,           /* 1 KiB each way in one poll */
-    SERIAL_LOOK_NS = 1000000,          /* to read a port's register is dear under emulation; a loop that takes no interrupts looks so often */
+    SERIAL_LOOK_NS = 20000000,         /* to read a register is dear under emulation; a loop that takes no interrupts looks so often all the same */
     /* Reads of the status register before a log byte is given up: longer than any FIFO takes to drain under emulation, and
      * short enough that a dead line cannot stop the node. */
     SERIAL_LOG_SPINS = 20000,
