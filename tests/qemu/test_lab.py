@@ -27,10 +27,15 @@ def frame(to, sender, text):
     return (to + sender + b"\x88\xb5" + text).ljust(60, b"\0")
 
 
+def process_fields(pid):
+    """Of /proc/PID/stat, from the third on; the name before them may hold anything."""
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()
+
+
 def alive(pid):
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+        return process_fields(pid)[3 - 3] not in "ZX"
     except FileNotFoundError:
         return False
 
@@ -41,8 +46,7 @@ def switch_pid(cluster):
 
 
 def processor_ticks(pid):
-    with open(f"/proc/{pid}/stat") as file:
-        return sum(map(int, file.read().rsplit(")", 1)[1].split()[11:13]))
+    return sum(map(int, process_fields(pid)[14 - 3:16 - 3]))
 
 
 def kill_switch(cluster):
@@ -129,22 +133,22 @@ class TestStart(fakes.FakeTestCase):
         self.assertExit(result, FAILED, "no-kernel.elf", "make")
         self.assertEqual(result.stderr.count("no-kernel.elf"), 1, "what concerns every node is said once")
 
-    def test_a_qemu_that_ends_at_once_is_quoted(self):
+    def scripted_cluster(self, *lines):
+        """A cluster, not started, whose QEMU is a shell script."""
         cluster = self.fake_cluster(start=False)
         script = os.path.join(self.folder(), "qemu")
         with open(script, "w") as file:
-            file.write("#!/bin/sh\necho 'qemu: out of luck' >&2\nexit 1\n")
+            file.write("\n".join(["#!/bin/sh", *lines, ""]))
         os.chmod(script, 0o755)
         cluster.environment = {**fakes.ENVIRONMENT, "EIDOLON_QEMU": script}
+        return cluster
+
+    def test_a_qemu_that_ends_at_once_is_quoted(self):
+        cluster = self.scripted_cluster("echo 'qemu: out of luck' >&2", "exit 1")
         self.assertExit(cluster.try_command("start"), FAILED, "ended at once", "out of luck")
 
     def test_a_qemu_that_leaves_its_folder_while_it_starts_is_alive(self):
-        cluster = self.fake_cluster(start=False)
-        script = os.path.join(self.folder(), "qemu")
-        with open(script, "w") as file:
-            file.write(f"#!/bin/sh\nhere=$(pwd)\ncd /\nsleep 0.5\ncd \"$here\"\nexec {fakes.ENVIRONMENT['EIDOLON_QEMU']} \"$@\"\n")
-        os.chmod(script, 0o755)
-        cluster.environment = {**fakes.ENVIRONMENT, "EIDOLON_QEMU": script}
+        cluster = self.scripted_cluster("here=$(pwd)", "cd /", "sleep 0.5", 'cd "$here"', f'exec {fakes.FAKE_QEMU} "$@"')
         cluster.start()
         self.assertTrue(all(node["pid"] for node in cluster.status()["nodes"]))
 
@@ -218,8 +222,7 @@ class TestStart(fakes.FakeTestCase):
         stranger = subprocess.Popen(["sleep", "600"])
         self.addCleanup(stranger.wait)
         self.addCleanup(stranger.kill)
-        with open(f"/proc/{stranger.pid}/stat") as file:
-            started = file.read().rpartition(")")[2].split()[19]
+        started = process_fields(stranger.pid)[22 - 3]
         here = os.stat(cluster.directory)
         for content in (f"{stranger.pid} 1 {boot} {here.st_dev} {here.st_ino}\n", f"{stranger.pid} {started} another-boot {here.st_dev} {here.st_ino}\n",
                         f"{stranger.pid} {started} {boot} {here.st_dev} {here.st_ino + 1}\n", f"{stranger.pid} {started} {boot}\n",
