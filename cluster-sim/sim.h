@@ -19,7 +19,8 @@
 
 enum {
     SIM_NODES_MAX = 5,
-    SIM_DISK_BYTES = 64 << 20,
+    SIM_DISK_BYTES = 64 << 20,      /* as small as a disk may be: its log is soon round */
+    SIM_DISK_BYTES_MAX = 512 << 20, /* what `eidolon create` makes unless told */
     SIM_WORLD_BYTES = 16 << 20,
     SIM_LINK_WINDOW = 256 * 1024,
     SIM_CLIENTS = 3,
@@ -77,13 +78,14 @@ struct sim_write {
 
 struct sim_disk {
     uint8_t *bytes;
-    uint64_t ever_written[SIM_DISK_BYTES / 4096 / 64]; /* a bit for each block; the others are zero */
+    uint64_t ever_written[SIM_DISK_BYTES_MAX / 4096 / 64]; /* a bit for each block; the others are zero */
     uint8_t *older;                  /* a copy from a former day; NULL: none */
     uint64_t older_boot;             /* boot number when it was taken */
     uint64_t older_id;
     struct disk_superblock created;  /* as of the day of `create` */
     struct sim_write *unflushed;     /* newest first */
-    uint64_t completed, written;
+    uint64_t completed;
+    uint64_t log_written, other_written, store_written; /* bytes; other: votes, superblocks */
     uint32_t outstanding;
     uint64_t slow_until_ns, errors_until_ns, full_until_ns; /* full: a block that was never written has no room */
     bool lying;                      /* flushes do nothing until the next power cut */
@@ -209,10 +211,12 @@ struct sim_event {
 struct sim {
     uint64_t seed, random, now_ns, end_ns, event_order, trace_hash, events;
     unsigned node_count, faults;
+    uint64_t disk_bytes;             /* of each node; at most SIM_DISK_BYTES_MAX */
     uint64_t fault_interval_ms;      /* mean */
     unsigned pause_ms;               /* between bursts of a client, at most */
     bool heavy;                      /* requests change much memory */
-    uint64_t checkpoint_interval_ms; /* mean, beyond those that a full log asks for; 0: only those */
+    bool plain;                      /* disks as `eidolon create` makes them, and no checkpoints but those that a full log asks for */
+    uint64_t checkpoint_interval_ms; /* mean, beyond those; 0: none */
     bool healed, quiet, verbose;
     struct sim_event *heap;
     size_t heap_count, heap_size;

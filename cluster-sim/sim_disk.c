@@ -77,6 +77,15 @@ static bool has_no_room(struct sim_node *node, uint64_t offset, size_t bytes)
     return none;
 }
 
+static void count_written(struct sim_node *node, const struct block_request *request)
+{
+    struct sim_disk *disk = &node->disk;
+    uint64_t *count = request->offset < DISK_LOG_OFFSET                            ? &disk->other_written
+                      : request->offset < disk_store_offset(node->sim->disk_bytes) ? &disk->log_written
+                                                                                   : &disk->store_written;
+    *count += request->bytes;
+}
+
 static void complete(struct sim *sim, void *context, uint64_t argument)
 {
     struct completion *completion = context;
@@ -95,7 +104,7 @@ static void complete(struct sim *sim, void *context, uint64_t argument)
             remember(disk, request->offset, request->bytes);
             memcpy(disk->bytes + request->offset, request->buffer, request->bytes);
             mark_written(disk, request->offset, request->bytes);
-            disk->written += request->bytes;
+            count_written(node, request);
         }
         bool written = request->operation == BLOCK_WRITE;
         uint64_t offset = request->offset;
@@ -119,7 +128,7 @@ static enum status submit(void *context, struct block_request *request)
         CHECK(request->offset % MACHINE_BLOCK_BYTES == 0);
         CHECK(request->bytes % MACHINE_BLOCK_BYTES == 0);
         CHECK(request->bytes > 0);
-        CHECK(request->offset + request->bytes <= SIM_DISK_BYTES);
+        CHECK(request->offset + request->bytes <= sim->disk_bytes);
         CHECK(request->bytes <= MACHINE_REQUEST_BYTES_MAX);
     }
     struct completion *completion = malloc(sizeof *completion);
@@ -142,7 +151,7 @@ static enum status submit(void *context, struct block_request *request)
 static enum status read_now(void *context, uint64_t offset, void *buffer, size_t bytes)
 {
     struct sim_node *node = context;
-    CHECK(offset + bytes <= SIM_DISK_BYTES);
+    CHECK(offset + bytes <= node->sim->disk_bytes);
     CHECK(bytes <= MACHINE_REQUEST_BYTES_MAX);
     if (fails_now(node)) {
         memset(buffer, 0x5a, bytes);
@@ -159,7 +168,7 @@ static enum status read_now(void *context, uint64_t offset, void *buffer, size_t
 static enum status write_now(void *context, uint64_t offset, const void *buffer, size_t bytes)
 {
     struct sim_node *node = context;
-    CHECK(offset + bytes <= SIM_DISK_BYTES);
+    CHECK(offset + bytes <= node->sim->disk_bytes);
     CHECK(bytes <= MACHINE_REQUEST_BYTES_MAX);
     if (fails_now(node) || has_no_room(node, offset, bytes)) {
         return STATUS_IO_ERROR;
@@ -172,7 +181,7 @@ static enum status write_now(void *context, uint64_t offset, const void *buffer,
 
 void sim_disk_attach(struct sim_node *node)
 {
-    node->machine.disk_bytes = SIM_DISK_BYTES;
+    node->machine.disk_bytes = node->sim->disk_bytes;
     node->machine.block_read = read_now;
     node->machine.block_write = write_now;
     node->machine.block_submit = submit;
@@ -180,23 +189,24 @@ void sim_disk_attach(struct sim_node *node)
     node->disk.error_told = false;
 }
 
-static uint8_t *map_bytes(void)
+static uint8_t *map_bytes(uint64_t size)
 {
-    uint8_t *bytes = mmap(NULL, SIM_DISK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    uint8_t *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     CHECK(bytes != MAP_FAILED);
-    (void)madvise(bytes, SIM_DISK_BYTES, MADV_HUGEPAGE); /* only for speed */
+    (void)madvise(bytes, size, MADV_HUGEPAGE); /* only for speed */
     return bytes;
 }
 
-static void zero_bytes(uint8_t *bytes)
+static void zero_bytes(uint8_t *bytes, uint64_t size)
 {
-    int advised = madvise(bytes, SIM_DISK_BYTES, MADV_DONTNEED);
+    int advised = madvise(bytes, size, MADV_DONTNEED);
     CHECK(advised == 0);
 }
 
 void sim_disk_create(struct sim_node *node, const uint64_t *incarnations)
 {
-    node->disk.bytes = map_bytes();
+    uint64_t disk_bytes = node->sim->disk_bytes;
+    node->disk.bytes = map_bytes(disk_bytes);
     struct seal_keys keys;
     seal_keys_derive(&keys, node->boot.sealing_key, node->boot.cluster_id);
     struct disk_superblock superblock = {
@@ -204,11 +214,11 @@ void sim_disk_create(struct sim_node *node, const uint64_t *incarnations)
         .node_number = node->number,
         .world_pages_max = SIM_WORLD_BYTES / 4096,
         .incarnation = incarnations[node->number],
-        .disk_bytes = SIM_DISK_BYTES,
+        .disk_bytes = disk_bytes,
         .log_offset = DISK_LOG_OFFSET,
-        .log_bytes = disk_log_bytes(SIM_DISK_BYTES),
-        .store_offset = disk_store_offset(SIM_DISK_BYTES),
-        .store_slots = disk_store_slots(SIM_DISK_BYTES),
+        .log_bytes = disk_log_bytes(disk_bytes),
+        .store_offset = disk_store_offset(disk_bytes),
+        .store_slots = disk_store_slots(disk_bytes),
         .raft_index = 1,
         .raft_term = 1,
         .configuration_index = 1,
@@ -248,7 +258,7 @@ void sim_disk_lose(struct sim_node *node)
 {
     CHECK(!sim_alive(node));
     forget_unflushed(&node->disk, UINT64_MAX);
-    zero_bytes(node->disk.bytes);
+    zero_bytes(node->disk.bytes, node->sim->disk_bytes);
     memset(node->disk.ever_written, 0, sizeof node->disk.ever_written);
 }
 
@@ -259,11 +269,11 @@ void sim_disk_recreate(struct sim_node *node)
     node->disk.ever_written[0] = 1;
 }
 
-static void copy_sparsely(uint8_t *to, const uint8_t *from)
+static void copy_sparsely(uint8_t *to, const uint8_t *from, uint64_t size)
 {
     static const uint8_t zero[4096];
-    zero_bytes(to);
-    for (size_t at = 0; at < SIM_DISK_BYTES; at += sizeof zero) {
+    zero_bytes(to, size);
+    for (size_t at = 0; at < size; at += sizeof zero) {
         if (memcmp(from + at, zero, sizeof zero) != 0) {
             memcpy(to + at, from + at, sizeof zero);
         }
@@ -274,9 +284,9 @@ void sim_disk_keep_copy(struct sim_node *node)
 {
     CHECK(!sim_alive(node));
     if (node->disk.older == NULL) {
-        node->disk.older = map_bytes();
+        node->disk.older = map_bytes(node->sim->disk_bytes);
     }
-    copy_sparsely(node->disk.older, node->disk.bytes);
+    copy_sparsely(node->disk.older, node->disk.bytes, node->sim->disk_bytes);
     node->disk.older_boot = node->known_boot;
     node->disk.older_id = node->known_id;
 }
@@ -286,7 +296,7 @@ void sim_disk_put_back(struct sim_node *node)
     CHECK(!sim_alive(node));
     CHECK(node->disk.older != NULL);
     forget_unflushed(&node->disk, UINT64_MAX);
-    copy_sparsely(node->disk.bytes, node->disk.older);
+    copy_sparsely(node->disk.bytes, node->disk.older, node->sim->disk_bytes);
     memset(node->disk.ever_written, 0xff, sizeof node->disk.ever_written);
 }
 
@@ -294,7 +304,7 @@ void sim_disk_put_back(struct sim_node *node)
 static size_t used_block(struct sim_node *node)
 {
     static const uint8_t zero[4096];
-    size_t blocks = SIM_DISK_BYTES / 4096, at = 0;
+    size_t blocks = node->sim->disk_bytes / 4096, at = 0;
     for (unsigned tries = 0; tries < 64; tries++) {
         size_t region = sim_chance(node->sim, 10) ? 0 : (size_t)(sim_chance(node->sim, 50) ? node->disk.created.log_offset : node->disk.created.store_offset) / 4096;
         at = region + sim_below(node->sim, region == 0 ? 4 : 2048);
@@ -323,8 +333,8 @@ void sim_disk_rot(struct sim_node *node)
 void sim_disk_destroy(struct sim_node *node)
 {
     forget_unflushed(&node->disk, UINT64_MAX);
-    munmap(node->disk.bytes, SIM_DISK_BYTES);
+    munmap(node->disk.bytes, node->sim->disk_bytes);
     if (node->disk.older != NULL) {
-        munmap(node->disk.older, SIM_DISK_BYTES);
+        munmap(node->disk.older, node->sim->disk_bytes);
     }
 }

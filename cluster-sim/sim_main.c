@@ -20,24 +20,26 @@ static const struct scenario {
     uint64_t interval_ms;
     unsigned pause_ms;
     bool heavy;
+    bool plain; /* what a user's node would write: see struct sim */
 } scenarios[] = {
-    {"mix", "all", 0, 0, false},
-    {"lost-disks", "crash,disk-loss,loss,move,cut", 2500, 1500, false},
-    {"power", "power,crash,loss", 3000, 300, false},
-    {"one-way", "one-way,flap,freeze,loss", 800, 1500, false},
-    {"deposed", "cut,one-way,freeze,loss", 1200, 20, true},
-    {"moves", "move,cut,freeze,loss", 1500, 500, false},
-    {"busy", "crash,one-way,disk-loss,slow-disk,loss", 8000, 5, false},
-    {"bad-disks", "rot,lying-flush,old-disk,disk-error,full-disk,slow-disk,crash,loss", 2000, 1000, false},
-    {"old-disks", "old-disk,crash,freeze", 1000, 1000, false},
-    {"bad-wire", "alter,flap,loss,freeze,clock", 1200, 800, false},
-    {"altered", "alter,loss", 3000, 300, false},
-    {"changes", "alter,disk-loss,loss", 1200, 1000, false},
-    {"aimed", "aimed,loss", 400, 300, false},
-    {"heavy", "aimed,one-way,loss", 1000, 500, true},
-    {"crossed", "aimed,one-way,flap,freeze,loss", 500, 300, false},
-    {"flips", "flip,move,loss", 1500, 300, false},
-    {"calm", "none", 1000, 2000, false},
+    {"mix", "all", 0, 0, false, false},
+    {"lost-disks", "crash,disk-loss,loss,move,cut", 2500, 1500, false, false},
+    {"power", "power,crash,loss", 3000, 300, false, false},
+    {"one-way", "one-way,flap,freeze,loss", 800, 1500, false, false},
+    {"deposed", "cut,one-way,freeze,loss", 1200, 20, true, false},
+    {"moves", "move,cut,freeze,loss", 1500, 500, false, false},
+    {"busy", "crash,one-way,disk-loss,slow-disk,loss", 8000, 5, false, false},
+    {"bad-disks", "rot,lying-flush,old-disk,disk-error,full-disk,slow-disk,crash,loss", 2000, 1000, false, false},
+    {"old-disks", "old-disk,crash,freeze", 1000, 1000, false, false},
+    {"bad-wire", "alter,flap,loss,freeze,clock", 1200, 800, false, false},
+    {"altered", "alter,loss", 3000, 300, false, false},
+    {"changes", "alter,disk-loss,loss", 1200, 1000, false, false},
+    {"aimed", "aimed,loss", 400, 300, false, false},
+    {"heavy", "aimed,one-way,loss", 1000, 500, true, false},
+    {"crossed", "aimed,one-way,flap,freeze,loss", 500, 300, false, false},
+    {"flips", "flip,move,loss", 1500, 300, false, false},
+    {"calm", "none", 1000, 2000, false, false},
+    {"plain", "none", 1000, 2000, false, true},
 };
 
 struct options {
@@ -75,6 +77,7 @@ void sim_create(struct sim *into, uint64_t seed, unsigned nodes, uint64_t minute
     into->random = seed * 0x2545f4914f6cdd1dull + 1;
     into->node_count = nodes;
     into->end_ns = minutes * 60 * SIM_SECOND;
+    into->disk_bytes = into->plain ? SIM_DISK_BYTES_MAX : SIM_DISK_BYTES;
     into->term_newest = 1; /* of the disks of the day of `create` */
     uint64_t incarnations[SIM_NODES_MAX + 1];
     for (unsigned i = 1; i <= nodes; i++) {
@@ -98,6 +101,9 @@ void sim_create(struct sim *into, uint64_t seed, unsigned nodes, uint64_t minute
     }
     static const uint64_t checkpoints_ms[] = {0, 400, 600, 1000, 1000, 1500, 1500, 4000};
     into->checkpoint_interval_ms = checkpoints_ms[sim_below(into, sizeof checkpoints_ms / sizeof checkpoints_ms[0])];
+    if (into->plain) {
+        into->checkpoint_interval_ms = 0;
+    }
     into->heavy = into->heavy || sim_chance(into, RARE_PERCENT);
     into->pause_ms = into->pause_ms != 0 ? into->pause_ms : pause_ms;
     into->fault_interval_ms = into->fault_interval_ms != 0 ? into->fault_interval_ms : interval_ms;
@@ -194,16 +200,21 @@ static const char *build_commit(void)
     return commit[0] != '\0' ? commit : "unknown";
 }
 
-/* What all disks took for what all deltas brought. */
+/* What the disks took for what all deltas brought. */
 static void print_bytes(const struct sim *run)
 {
-    uint64_t deltas = run->delta_bytes, written = 0;
+    uint64_t deltas = run->delta_bytes, log = 0, store = 0, other = 0;
     for (unsigned i = 1; i <= run->node_count; i++) {
         const struct sim_node *node = &run->nodes[i];
-        written += node->disk.written;
+        log += node->disk.log_written;
+        store += node->disk.store_written;
+        other += node->disk.other_written;
         deltas += sim_delta_bytes(node);
     }
-    printf(", %llu delta bytes, %llu bytes to each disk", (unsigned long long)deltas, (unsigned long long)(written / run->node_count));
+    unsigned nodes = run->node_count;
+    printf(", %llu delta bytes, %llu bytes to each disk (log %llu, store %llu, votes and superblocks %llu)", (unsigned long long)deltas,
+           (unsigned long long)((log + store + other) / nodes), (unsigned long long)(log / nodes), (unsigned long long)(store / nodes),
+           (unsigned long long)(other / nodes));
 }
 
 static int run_seed(const struct options *options, uint64_t seed)
@@ -220,6 +231,7 @@ static int run_seed(const struct options *options, uint64_t seed)
     sim.pause_ms = scenario->pause_ms;
     sim.fault_interval_ms = scenario->interval_ms;
     sim.heavy = scenario->heavy;
+    sim.plain = scenario->plain;
     sim.faults = options->faults;
     sim_create(&sim, seed, options->nodes, options->minutes);
     sim_run(&sim);
