@@ -138,25 +138,8 @@ int disk_write_blank(const struct cluster *cluster, const char *path)
 
 int disk_write_first(const struct cluster *cluster, const struct cluster_secrets *secrets, unsigned node, const char *path)
 {
-    uint64_t disk_bytes = (uint64_t)cluster->disk_mib << 20;
-    struct disk_superblock superblock = {
-        .sequence = 1,
-        .node_number = node,
-        .world_pages_max = (uint32_t)(((uint64_t)cluster->world_memory_mib << 20) / DISK_BLOCK_BYTES),
-        .incarnation = secrets->incarnations[node - 1],
-        .disk_bytes = disk_bytes,
-        .log_offset = DISK_LOG_OFFSET,
-        .log_bytes = disk_log_bytes(disk_bytes),
-        .store_offset = disk_store_offset(disk_bytes),
-        .store_slots = disk_store_slots(disk_bytes),
-        .raft_index = 1,
-        .raft_term = 1,
-        .configuration_index = 1,
-        .member_count = cluster->nodes,
-    };
-    for (unsigned at = 0; at < cluster->nodes; at++) {
-        superblock.members[at] = (struct disk_member){.raft_id = raft_id_make(at + 1, secrets->incarnations[at]), .role = DISK_ROLE_VOTER};
-    }
+    struct disk_superblock superblock = disk_superblock_first((uint64_t)cluster->disk_mib << 20, (uint64_t)cluster->world_memory_mib << 20, node,
+                                                              secrets->incarnations, cluster->nodes);
     struct seal_keys keys;
     seal_keys_derive(&keys, secrets->sealing_key, cluster->id);
     seal_superblock(&keys, &superblock);

@@ -209,24 +209,7 @@ void sim_disk_create(struct sim_node *node, const uint64_t *incarnations)
     node->disk.bytes = map_bytes(disk_bytes);
     struct seal_keys keys;
     seal_keys_derive(&keys, node->boot.sealing_key, node->boot.cluster_id);
-    struct disk_superblock superblock = {
-        .sequence = 1,
-        .node_number = node->number,
-        .world_pages_max = SIM_WORLD_BYTES / 4096,
-        .incarnation = incarnations[node->number],
-        .disk_bytes = disk_bytes,
-        .log_offset = DISK_LOG_OFFSET,
-        .log_bytes = disk_log_bytes(disk_bytes),
-        .store_offset = disk_store_offset(disk_bytes),
-        .store_slots = disk_store_slots(disk_bytes),
-        .raft_index = 1,
-        .raft_term = 1,
-        .configuration_index = 1,
-        .member_count = node->sim->node_count,
-    };
-    for (unsigned i = 1; i <= node->sim->node_count; i++) {
-        superblock.members[i - 1] = (struct disk_member){.raft_id = raft_id_make(i, incarnations[i]), .role = DISK_ROLE_VOTER};
-    }
+    struct disk_superblock superblock = disk_superblock_first(disk_bytes, SIM_WORLD_BYTES, node->number, incarnations + 1, node->sim->node_count);
     seal_superblock(&keys, &superblock);
     node->disk.created = superblock;
     node->known_id = raft_id_make(node->number, superblock.incarnation);

@@ -147,4 +147,30 @@ static inline uint64_t disk_bytes_min(uint64_t world_memory_bytes)
     return with_log > DISK_BYTES_MIN ? with_log : DISK_BYTES_MIN;
 }
 
+/* The superblock, not sealed yet, with which a node's disk of a new cluster begins: checkpoint of the empty image, all nodes voters.
+ * `incarnations`: `nodes` of them (at most DISK_MEMBERS_MAX), that of node 1 first. */
+static inline struct disk_superblock disk_superblock_first(uint64_t disk_bytes, uint64_t world_memory_bytes, unsigned node_number, const uint64_t *incarnations,
+                                                           unsigned nodes)
+{
+    struct disk_superblock superblock = {
+        .sequence = 1,
+        .node_number = node_number,
+        .world_pages_max = (uint32_t)(world_memory_bytes / DISK_BLOCK_BYTES),
+        .incarnation = incarnations[node_number - 1],
+        .disk_bytes = disk_bytes,
+        .log_offset = DISK_LOG_OFFSET,
+        .log_bytes = disk_log_bytes(disk_bytes),
+        .store_offset = disk_store_offset(disk_bytes),
+        .store_slots = disk_store_slots(disk_bytes),
+        .raft_index = 1,
+        .raft_term = 1,
+        .configuration_index = 1,
+        .member_count = nodes,
+    };
+    for (unsigned at = 0; at < nodes; at++) {
+        superblock.members[at] = (struct disk_member){.raft_id = raft_id_make(at + 1, incarnations[at]), .role = DISK_ROLE_VOTER};
+    }
+    return superblock;
+}
+
 #endif

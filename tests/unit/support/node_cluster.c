@@ -190,24 +190,11 @@ static void first_superblock(struct nodes_node *node)
 {
     struct seal_keys keys;
     seal_keys_derive(&keys, node->boot.sealing_key, node->boot.cluster_id);
-    struct disk_superblock superblock = {
-        .sequence = 1,
-        .node_number = node->number,
-        .world_pages_max = NODES_WORLD_BYTES / ABI_PAGE_BYTES,
-        .incarnation = 100 + node->number,
-        .disk_bytes = NODES_DISK_BYTES,
-        .log_offset = DISK_LOG_OFFSET,
-        .log_bytes = disk_log_bytes(NODES_DISK_BYTES),
-        .store_offset = disk_store_offset(NODES_DISK_BYTES),
-        .store_slots = disk_store_slots(NODES_DISK_BYTES),
-        .raft_index = 1,
-        .raft_term = 1,
-        .configuration_index = 1,
-        .member_count = node->nodes->count,
-    };
-    for (unsigned i = 1; i <= node->nodes->count; i++) {
-        superblock.members[i - 1] = (struct disk_member){.raft_id = raft_id_make(i, 100 + i), .role = DISK_ROLE_VOTER};
+    uint64_t incarnations[NODES_MAX];
+    for (unsigned i = 0; i < node->nodes->count; i++) {
+        incarnations[i] = 101 + i;
     }
+    struct disk_superblock superblock = disk_superblock_first(NODES_DISK_BYTES, NODES_WORLD_BYTES, node->number, incarnations, node->nodes->count);
     seal_superblock(&keys, &superblock);
     memcpy(node->fake.disk.current, &superblock, sizeof superblock);
     memcpy(node->fake.disk.durable, &superblock, sizeof superblock);
