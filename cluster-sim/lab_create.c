@@ -13,6 +13,7 @@
 #include "cluster-sim/lab_disk.h"
 #include "cluster-sim/lab_file.h"
 #include "include/disk_format.h"
+#include "include/q35.h"
 
 /* --- Removal: only files that a cluster's folder is known to hold --- */
 
@@ -82,13 +83,13 @@ static enum outcome check_options(const struct create_options *options)
         return outcome_fail(OUTCOME_USAGE, "a node of %u MiB cannot hold a world of %u MiB: --memory takes %u to %d here",
                             options->memory_mib, options->world_memory_mib, memory_least, LAB_NODE_MEMORY_MIB_MAX);
     }
-    unsigned split_memory_least = LAB_NODE_MEMORY_MIB_LOWER + options->world_memory_mib;
-    if (options->memory_mib >= LAB_NODE_MEMORY_MIB_SPLIT && options->memory_mib < split_memory_least &&
-        options->world_memory_mib > LAB_NODE_MEMORY_MIB_LOWER - LAB_NODE_MEMORY_MIB_LOWER_TAKEN) {
+    unsigned split_memory_least = Q35_MEMORY_MIB_LOWER + options->world_memory_mib;
+    if (options->memory_mib >= Q35_MEMORY_MIB_SPLIT && options->memory_mib < split_memory_least &&
+        options->world_memory_mib > Q35_MEMORY_MIB_LOWER - LAB_NODE_MEMORY_MIB_LOWER_TAKEN) {
         return outcome_fail(OUTCOME_USAGE, "a node of %u MiB has its memory in two parts, %d MiB and %u MiB, and neither holds a world of %u MiB, which is "
-                            "one piece: --memory takes %u to %d here, or %u to %d", options->memory_mib, LAB_NODE_MEMORY_MIB_LOWER,
-                            options->memory_mib - LAB_NODE_MEMORY_MIB_LOWER, options->world_memory_mib, memory_least,
-                            LAB_NODE_MEMORY_MIB_SPLIT - 1, split_memory_least, LAB_NODE_MEMORY_MIB_MAX);
+                            "one piece: --memory takes %u to %d here, or %u to %d", options->memory_mib, Q35_MEMORY_MIB_LOWER,
+                            options->memory_mib - Q35_MEMORY_MIB_LOWER, options->world_memory_mib, memory_least,
+                            Q35_MEMORY_MIB_SPLIT - 1, split_memory_least, LAB_NODE_MEMORY_MIB_MAX);
     }
     uint64_t disk_least = (disk_bytes_min((uint64_t)options->world_memory_mib << 20) + (1u << 20) - 1) >> 20;
     if (options->disk_mib < disk_least || options->disk_mib > LAB_DISK_MIB_MAX) {

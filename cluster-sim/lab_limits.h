@@ -7,6 +7,7 @@
 #include "include/abi.h"
 #include "include/boot_config.h"
 #include "include/management.h"
+#include "include/q35.h"
 
 enum {
     LAB_NODES_MAX = BOOT_CONFIG_NODES_MAX,
@@ -20,10 +21,7 @@ enum {
     LAB_NODE_MEMORY_WORLD_SHARE = 16,
     LAB_NODE_MEMORY_DISK_SHARE = 4096,
     LAB_NODE_MEMORY_MIB_MAX = 16384,
-    /* QEMU's q35: a node of so much memory or more has only the lower part below the addresses of its devices, the rest above 4 GiB. A world's frames are one
-     * piece; of the lower part the kernel takes its image, its heap and page tables. */
-    LAB_NODE_MEMORY_MIB_SPLIT = 2816,
-    LAB_NODE_MEMORY_MIB_LOWER = 2048,
+    /* A world's frames are one piece of a node's memory (include/q35.h); of the lower one the kernel takes its image, its heap and page tables. */
     LAB_NODE_MEMORY_MIB_LOWER_TAKEN = 64,
     LAB_DISK_MIB_MAX = 65536,           /* slot numbers of the page store are 32 bits; this is far below */
 
@@ -84,7 +82,7 @@ static_assert(LAB_CONTROL_ANSWER_BYTES_MAX > MANAGEMENT_ANSWER_BYTES_MAX, "a nod
 static_assert(LAB_CONTROL_LINE_BYTES_MAX > 2 * LAB_RAW_BYTES_MAX + 64, "raw bytes in hex fit a request");
 
 static_assert(LAB_WORLD_MEMORY_MIB_MAX + LAB_WORLD_MEMORY_MIB_MAX / LAB_NODE_MEMORY_WORLD_SHARE + LAB_DISK_MIB_MAX / LAB_NODE_MEMORY_DISK_SHARE +
-                      LAB_NODE_MEMORY_MIB_BESIDE_WORLD < LAB_NODE_MEMORY_MIB_SPLIT,
+                      LAB_NODE_MEMORY_MIB_BESIDE_WORLD < Q35_MEMORY_MIB_SPLIT,
               "whoever needs one piece can always have a node that is not split");
 
 #endif

@@ -9,9 +9,6 @@
 enum {
     /* RAM ranges: QEMU reports about ten entries, of which at most three are RAM; each cut may add one. */
     MEMORY_REGIONS_MAX = 32,
-    /* QEMU's q35 leaves less than so much in one piece; of more, the lower part is below its devices and the rest above 4 GiB. */
-    NODE_MEMORY_MIB_SPLIT = 2816,
-    NODE_MEMORY_MIB_LOWER = 2048,
     /* The C library's heap: what libraries ask for while they start, and raft's small messages. */
     LIBRARY_HEAP_BYTES = 16 * 1024 * 1024,
     /* A log line as handed over by the seam (include/machine.h says 400), and the same with time and level before it. */

@@ -11,6 +11,7 @@
 #include "drivers/timer.h"
 #include "drivers/virtio_blk.h"
 #include "include/boot_config.h"
+#include "include/q35.h"
 #include "kernel/epitaph.h"
 #include "kernel/libc.h"
 #include "kernel/limits.h"
@@ -86,7 +87,7 @@ static void reserve_world(uint64_t bytes)
         snprintf(sentence, sizeof sentence,
                  "boot: the world's memory: of %u MiB in one piece %u are missing; give the node less than %d MiB, which is one piece, or at least "
                  "%u, or its world less",
-                 wanted_mib, missing_mib, NODE_MEMORY_MIB_SPLIT, NODE_MEMORY_MIB_LOWER + wanted_mib);
+                 wanted_mib, missing_mib, Q35_MEMORY_MIB_SPLIT, Q35_MEMORY_MIB_LOWER + wanted_mib);
     } else {
         snprintf(sentence, sizeof sentence,
                  "boot: the world's memory: of %u MiB in one piece %u are missing; give the node at least so much more, or its world less",
