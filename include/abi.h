@@ -4,7 +4,7 @@
  *
  * A call is the `syscall` instruction: number in rax; arguments in rdi, rsi, rdx, r10; the result returns in rax (negative:
  * -ABI_E*); rcx and r11 are destroyed. A call that waits is restarted: the kernel leaves rip at the instruction and
- * executes it again when the world wakes, also on another node. So every call must be harmless to repeat.
+ * executes it again when the world wakes, also on another node. So every call must be harmless to repeat. A number that is no call's returns -ABI_ENOSYS.
  *
  * Registers: the general ones, the flags of arithmetic and DF, the x87 and the SSE state are the world's and go on wherever it does, except as said of calls.
  * Everything else is the same whenever the world is entered, which may be at any instruction: TF, NT, AC and ID are clear, ds, es, fs and gs are
@@ -29,7 +29,7 @@
 
 /* Fixed places. Guard pages are never mapped. */
 #define ABI_INFO_ADDRESS ABI_WORLD_BASE                    /* struct abi_info, read-only for the world */
-#define ABI_RECEIVE_INFO_ADDRESS (ABI_WORLD_BASE + 0x1000) /* struct abi_ring of received frames, kernel's indexes: read-only */
+#define ABI_RECEIVE_INFO_ADDRESS (ABI_WORLD_BASE + 0x1000) /* struct abi_receive_info, written by the kernel; read-only for the world */
 #define ABI_RING_STATE_ADDRESS (ABI_WORLD_BASE + 0x2000)   /* struct abi_ring_state, written by the world */
 #define ABI_CONSOLE_ADDRESS (ABI_WORLD_BASE + 0x4000)      /* ABI_CONSOLE_BYTES, written by the world */
 #define ABI_TRANSMIT_ADDRESS (ABI_WORLD_BASE + 0x10000)    /* ABI_FRAME_SLOTS slots, written by the world */
@@ -100,13 +100,13 @@ enum abi_call {
     ABI_CALL_CLOCK = 2,
     /* Returns wall-clock ns since 1970 UTC. */
     ABI_CALL_WALL_CLOCK = 3,
-    /* rdi: address, rsi: bytes (<= 256): fill with entropy. Returns 0. */
+    /* rdi: address, rsi: bytes (<= 256): fill with entropy. Returns 0, -ABI_EINVAL: more bytes, -ABI_EFAULT: the world may not write all of them. */
     ABI_CALL_ENTROPY = 4,
     /* Two steps, so that only the thread that asked needs to wait. rdi = 0: close the epoch soon; returns the epoch number
      * whose commit covers all done so far. rdi = that number: returns 1 if committed, else 0 (wakes WAIT when it becomes so:
      * WAIT also returns when rdx != 0 and epoch rdx is committed). */
     ABI_CALL_COMMIT = 5,
-    /* rdi: address of struct abi_status, rsi: its bytes. Returns 0. */
+    /* rdi: address of struct abi_status, rsi: its bytes. Returns 0, -ABI_EINVAL: another size, -ABI_EFAULT: the world may not write all of it. */
     ABI_CALL_STATUS = 6,
     /* rdi: node number. Asks for a planned move; returns 0 if the request was taken (the world notices by the resumed count),
      * -ABI_EINVAL: no such node, -ABI_EAGAIN: that node cannot take it now, -ABI_ENOENT: it is down, 1: the world is there already. */

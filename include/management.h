@@ -18,7 +18,8 @@
  *                 echo (round trip to a peer), stream (768 KiB to a peer and its answer), write (4 KiB and a flush), bulk (768 KiB and a flush),
  *                 read (256 KiB of the page store), gap (between two rounds of the loop: how long this node was held up).
  *                 Nothing is measured unless asked for. `error BUSY` while one is under way.
- *   probe         a line `probe NAME state running|done|failed batch N`, then its histogram; a sample is `batch` operations
+ *   probe         a line `probe NAME state running|done|failed batch N`, then its histogram; a sample is `batch` operations. `error EMPTY` if nothing was
+ *                 measured since this boot
  *
  *   dirty-age N   while the world runs on this node, close an epoch that has been dirty for N microseconds (100..10000000; 0: as usual), until this node's
  *                 next boot: to measure what snapshots cost
@@ -30,7 +31,8 @@
  *   node N raft_id HEX incarnation HEX boot N uptime_ms N
  *   raft role leader|follower|candidate|joining term N commit_index N applied_index N last_index N leader N voter 0|1 majority 0|1
  *   disk state ok|blank|corrupt|foreign|small|failed reason TEXT
- *   peer N link 0|1 heard_ms N raft_id HEX role voter|standby|none match_index N        (one for each other node)
+ *   peer N link 0|1 heard_ms N raft_id HEX role voter|standby|none match_index N        (one for each other node, if the disk is ok)
+ *                 heard_ms 4294967295: never
  *   world NAME state none|standby|filling|running|moving|waiting-commit|stopped host 0|1 epoch N committed N digest HEX resumed N reason TEXT
  *                 epoch: last epoch applied to this node's image (host: last captured); digest: of the last committed one
  *   move state idle|under-way|done|failed target N stopped_us N reason TEXT             (of the last move this node led)
