@@ -193,11 +193,21 @@ static bool poke(struct side *side, uint64_t address, const void *data, size_t b
     return true;
 }
 
-static uint64_t heap_of(struct side *side)
+static struct abi_info info_of(struct side *side)
 {
     struct abi_info info;
-    assert_int_equal(image_read(world_image(side->world), 0, &info, sizeof info), STATUS_OK);
-    return info.heap_base;
+    assert_int_equal(image_read(world_image(side->world), ABI_INFO_ADDRESS - ABI_WORLD_BASE, &info, sizeof info), STATUS_OK);
+    return info;
+}
+
+static uint64_t heap_of(struct side *side)
+{
+    return info_of(side).heap_base;
+}
+
+static uint32_t resume_kind_of(struct side *side)
+{
+    return info_of(side).resume_kind;
 }
 
 static struct world_facts facts_of(struct side *side)
@@ -308,6 +318,42 @@ static void test_world_takeover_sends_again_what_its_image_does_not_call_release
     assert_int_equal(fixture->frames_sent, 2);
     assert_int_equal(fixture->last_frame_byte, 9);
     assert_int_equal(facts_of(standby).resumed, 2);
+}
+
+static void test_world_that_is_born_is_told_so(void **state)
+{
+    struct fixture *fixture = *state;
+    born(fixture);
+    assert_int_equal(resume_kind_of(&fixture->sides[0]), ABI_RESUME_BIRTH);
+}
+
+static void test_world_taken_over_by_another_node_is_told_so(void **state)
+{
+    struct fixture *fixture = *state;
+    born(fixture);
+    world_step_down(fixture->sides[0].world);
+    world_host(fixture->sides[1].world);
+    assert_int_equal(resume_kind_of(&fixture->sides[1]), ABI_RESUME_TAKEOVER);
+}
+
+static void test_world_back_on_its_node_after_others_led_is_told_of_a_takeover(void **state)
+{
+    struct fixture *fixture = *state;
+    struct side *host = &fixture->sides[0];
+    born(fixture);
+    world_step_down(host->world);
+    world_host(host->world);
+    assert_int_equal(resume_kind_of(host), ABI_RESUME_TAKEOVER);
+}
+
+static void test_world_back_on_its_node_after_a_restart_is_told_of_the_power_loss(void **state)
+{
+    struct fixture *fixture = *state;
+    struct side *restarted = &fixture->sides[1];
+    born(fixture);
+    restarted->boot.node_number = fixture->sides[0].boot.node_number;
+    world_host(restarted->world);
+    assert_int_equal(resume_kind_of(restarted), ABI_RESUME_POWER);
 }
 
 static void test_world_idle_closes_no_epoch(void **state)
@@ -777,6 +823,10 @@ int main(void)
         TEST(test_world_output_waits_for_the_commit_of_its_epoch),
         TEST(test_world_that_filled_its_ring_is_woken_when_a_quarter_is_free),
         TEST(test_world_takeover_sends_again_what_its_image_does_not_call_released),
+        TEST(test_world_that_is_born_is_told_so),
+        TEST(test_world_taken_over_by_another_node_is_told_so),
+        TEST(test_world_back_on_its_node_after_others_led_is_told_of_a_takeover),
+        TEST(test_world_back_on_its_node_after_a_restart_is_told_of_the_power_loss),
         TEST(test_world_idle_closes_no_epoch),
         TEST(test_world_that_waits_with_dirty_pages_closes_the_epoch_after_the_age),
         TEST(test_world_dirty_age_given_closes_the_epoch_after_it),
