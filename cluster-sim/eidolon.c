@@ -104,13 +104,13 @@ static enum outcome take_arguments(struct arguments *arguments, int count, char 
                 return outcome;
             }
         } else if (arguments->word_count == words_most) {
-            return outcome_fail(OUTCOME_USAGE, "`%s` is one argument too many; the form is: eidolon %s", texts[at], form);
+            return outcome_fail(OUTCOME_USAGE, "`%s` is one argument too many; the form is: %s %s", texts[at], command_name(), form);
         } else {
             arguments->words[arguments->word_count++] = texts[at];
         }
     }
     if (arguments->word_count < words_least) {
-        return outcome_fail(OUTCOME_USAGE, "an argument is missing; the form is: eidolon %s", form);
+        return outcome_fail(OUTCOME_USAGE, "an argument is missing; the form is: %s %s", command_name(), form);
     }
     return OUTCOME_OK;
 }
@@ -145,7 +145,7 @@ static enum outcome run_create(int count, char **texts)
         {"--disk", &options.disk_mib}, {"--heartbeat", &options.heartbeat_ms}, {"--election-timeout", &options.election_timeout_ms},
     };
     enum outcome outcome = take_arguments(&arguments, count, texts, 1, 1,
-                                          "create DIR [--nodes N] [--memory MIB] [--world-memory MIB] [--disk MIB]");
+                                          "create DIR [--nodes N] [--memory MIB] [--world-memory MIB] [--disk MIB] [--heartbeat MS] [--election-timeout MS]");
     for (unsigned at = 0; at < sizeof numbers / sizeof numbers[0] && outcome == OUTCOME_OK; at++) {
         outcome = take_number(&arguments, numbers[at].name, 1000000, numbers[at].number);
     }
@@ -378,11 +378,10 @@ static enum outcome run_capture(int count, char **texts)
 {
     struct arguments arguments = {.options = {{"--stop", false, NULL}}};
     static struct cluster cluster;
-    enum outcome outcome = take_arguments(&arguments, count, texts, 1, 2, "capture DIR FILE.pcap, or: eidolon capture DIR --stop");
+    enum outcome outcome = take_arguments(&arguments, count, texts, 1, 2, "capture DIR FILE.pcap, or: capture DIR --stop");
     bool stop = option(&arguments, "--stop") != NULL;
     if (outcome == OUTCOME_OK && stop == (arguments.word_count == 2)) {
-        outcome = outcome_fail(OUTCOME_USAGE, "the form is: %s capture DIR FILE.pcap, or: %s capture DIR --stop", command_name(),
-                               command_name());
+        outcome = outcome_fail(OUTCOME_USAGE, "the form is: %s capture DIR FILE.pcap, or: capture DIR --stop", command_name());
     }
     if (outcome == OUTCOME_OK) {
         outcome = cluster_enter(&cluster, arguments.words[0]);
@@ -415,9 +414,9 @@ static enum outcome run_destroy(int count, char **texts)
 }
 
 /* Not for users: `start` runs it in the background. */
-static enum outcome run_switch(int count, char **texts)
+static enum outcome run_background(int count, char **texts)
 {
-    return count == 1 ? background_run(texts[0]) : outcome_fail(OUTCOME_USAGE, "the form is: eidolon switch DIR");
+    return count == 1 ? background_run(texts[0]) : outcome_fail(OUTCOME_USAGE, "the form is: %s switch DIR", command_name());
 }
 
 static enum outcome run_help(int count, char **texts)
@@ -437,7 +436,7 @@ int main(int count, char **texts)
         {"create", run_create}, {"start", run_start}, {"status", run_status}, {"attach", run_attach}, {"exec", run_exec},
         {"forward", run_forward}, {"move", run_move}, {"world", run_world}, {"node", run_node}, {"fault", run_fault},
         {"log", run_log}, {"capture", run_capture}, {"port", run_port}, {"stop", run_stop}, {"destroy", run_destroy},
-        {"switch", run_switch}, {"help", run_help}, {"--help", run_help}, {"-h", run_help},
+        {"switch", run_background}, {"help", run_help}, {"--help", run_help}, {"-h", run_help},
     };
     signal(SIGPIPE, SIG_IGN);
     static char name[PATH_MAX];

@@ -114,7 +114,7 @@ static enum outcome wait_for_fresh_world(const struct cluster *cluster)
 enum outcome command_world_reset(const struct cluster *cluster)
 {
     status_collect(cluster, &status);
-    if (status.state == CLUSTER_STOPPED || status.state == CLUSTER_NO_QUORUM || !status.switch_alive) {
+    if (status.state == CLUSTER_STOPPED || status.state == CLUSTER_NO_QUORUM || !status.background_alive) {
         return status_require_world(cluster, &status, "world reset");
     }
     if (strcmp(status.world_state, "stopped") != 0) {

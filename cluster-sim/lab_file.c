@@ -190,24 +190,6 @@ static int hex_digit(char digit)
     return -1;
 }
 
-bool parse_hex64(const char *text, uint64_t *number)
-{
-    uint64_t value = 0;
-    size_t digits = 0;
-    for (; text[digits] != 0; digits++) {
-        int digit = hex_digit(text[digits]);
-        if (digit < 0 || digits == 16) {
-            return false;
-        }
-        value = value << 4 | (uint64_t)digit;
-    }
-    if (digits == 0) {
-        return false;
-    }
-    *number = value;
-    return true;
-}
-
 void format_hex(const uint8_t *data, size_t bytes, char *text)
 {
     static const char digits[] = "0123456789abcdef";

@@ -36,9 +36,6 @@ void text_shell_word(char *copy, size_t bytes_max, const char *text);
 /* Parse a whole decimal number, least..most. False: anything else. */
 MUST_CHECK bool parse_number(const char *text, uint64_t least, uint64_t most, uint64_t *number);
 
-/* Parse up to 16 hexadecimal digits. False: anything else. */
-MUST_CHECK bool parse_hex64(const char *text, uint64_t *number);
-
 /* `bytes` bytes as lowercase hexadecimal with a zero byte: `text` holds 2 * bytes + 1. */
 void format_hex(const uint8_t *data, size_t bytes, char *text);
 

@@ -39,9 +39,6 @@ static void get_reason(const char *line, char reason[STATUS_REASON_BYTES])
 {
     const char *at = strstr(line, " reason ");
     text_copy(reason, STATUS_REASON_BYTES, at == NULL ? "" : at + strlen(" reason "));
-    if (strcmp(reason, "-") == 0) {
-        reason[0] = 0;
-    }
 }
 
 static void parse_world(struct node_status *node, const char *line)
@@ -91,7 +88,6 @@ static void parse_line(struct node_status *node, const char *line)
         parse_world(node, line);
     } else if (strncmp(line, "move ", 5) == 0) {
         get_word(line, "state", node->move_state);
-        node->move_target = get_number(line, "target");
         node->move_stopped_us = get_number(line, "stopped_us");
         get_reason(line, node->move_reason);
     } else if (strncmp(line, "last_words ", 11) == 0) {
@@ -99,7 +95,8 @@ static void parse_line(struct node_status *node, const char *line)
     }
 }
 
-void status_parse_node(struct node_status *node, const char *answer)
+/* The answer to a `status` command of one node. Fields that are absent stay as they are. */
+static void parse_node(struct node_status *node, const char *answer)
 {
     for (const char *line = answer; *line != 0;) {
         char copy[1024];
@@ -162,15 +159,15 @@ static void ask_through_switch(const struct cluster *cluster, struct cluster_sta
         }
     }
     control_calls_wait(calls, cluster->nodes + 1, clock_ms() + LAB_STATUS_DEADLINE_MS + 500);
-    status->switch_alive = calls[0].status == STATUS_OK;
-    status->switch_runs = process_alive("switch.pid", NULL);
-    if (status->switch_alive) {
+    status->background_alive = calls[0].status == STATUS_OK;
+    status->background_runs = process_alive("switch.pid", NULL);
+    if (status->background_alive) {
         parse_info(status, calls[0].text);
     }
     for (unsigned node = 1; node <= cluster->nodes; node++) {
         if (calls[node].status == STATUS_OK) {
             status->nodes[node].answered = true;
-            status_parse_node(&status->nodes[node], calls[node].text);
+            parse_node(&status->nodes[node], calls[node].text);
         }
     }
 }
@@ -182,7 +179,7 @@ static void take_direct_answer(void *context, unsigned node, uint64_t ticket, en
     struct cluster_status *status = context;
     if (result == STATUS_OK) {
         status->nodes[node].answered = true;
-        status_parse_node(&status->nodes[node], answer);
+        parse_node(&status->nodes[node], answer);
     }
 }
 
@@ -324,7 +321,7 @@ static enum cluster_state judge(const struct cluster *cluster, struct cluster_st
         return CLUSTER_NO_QUORUM;
     }
     bool world_well = status->host != 0 && strcmp(status->world_state, "stopped") != 0;
-    return all_well && world_well && status->switch_alive ? CLUSTER_OK : CLUSTER_DEGRADED;
+    return all_well && world_well && status->background_alive ? CLUSTER_OK : CLUSTER_DEGRADED;
 }
 
 void status_collect(const struct cluster *cluster, struct cluster_status *status)
@@ -358,7 +355,7 @@ enum outcome status_require_world(const struct cluster *cluster, const struct cl
         return outcome_fail(OUTCOME_NO_QUORUM, "%s failed: the cluster in %s is stopped; start it with: %s start %s", what, cluster->shown,
                             command_name(), cluster->shown);
     }
-    if (!status->switch_alive) {
+    if (!status->background_alive) {
         return outcome_fail(OUTCOME_FAILED, "%s failed: the background process of %s is not running; start it with: %s start %s", what,
                             cluster->shown, command_name(), cluster->shown);
     }
@@ -385,7 +382,7 @@ enum outcome status_await_world(const struct cluster *cluster, struct cluster_st
         for (unsigned node = 1; node <= cluster->nodes; node++) {
             running += status->nodes[node].pid != 0;
         }
-        bool may_come = status->switch_alive && running > cluster->nodes / 2 && strcmp(status->world_state, "stopped") != 0;
+        bool may_come = status->background_alive && running > cluster->nodes / 2 && strcmp(status->world_state, "stopped") != 0;
         if (status->host != 0 || !may_come || clock_ms() >= wait_end_ms) {
             return status_require_world(cluster, status, what);
         }

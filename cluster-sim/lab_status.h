@@ -45,7 +45,6 @@ struct node_status {
     char world_digest[STATUS_WORD_BYTES];
     char world_reason[STATUS_REASON_BYTES];
     char move_state[STATUS_WORD_BYTES];
-    uint64_t move_target;
     uint64_t move_stopped_us;
     char move_reason[STATUS_REASON_BYTES];
     char last_words[STATUS_REASON_BYTES];
@@ -53,8 +52,8 @@ struct node_status {
 
 struct cluster_status {
     enum cluster_state state;
-    bool switch_alive;                       /* the background process answers */
-    bool switch_runs;
+    bool background_alive;                   /* the background process answers */
+    bool background_runs;                    /* ... or its process is there at least */
     unsigned attach_port;                    /* of 127.0.0.1, for the world's terminal; 0: none */
     char faults[LAB_FAULTS_BYTES];           /* cuts in words; empty: none */
     unsigned leader;                         /* node that leads a majority; 0: none */
@@ -76,9 +75,6 @@ const char *node_state_name(enum node_state state);
 /* Print to stdout. */
 void status_print_table(const struct cluster *cluster, const struct cluster_status *status);
 void status_print_json(const struct cluster *cluster, const struct cluster_status *status);
-
-/* Parse the answer to a `status` command of one node into `node` (fields that are absent stay as they are). */
-void status_parse_node(struct node_status *node, const char *answer);
 
 /* Collect until the world is there, at most LAB_ELECTION_WAIT_MS, or until clock_ms() is `deadline_ms` (0: none), and only while a majority of nodes runs at
  * all: in the middle of a takeover no node leads. Then as status_require_world. */

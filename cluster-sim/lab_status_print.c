@@ -91,9 +91,9 @@ static void advise(const struct cluster *cluster, const struct cluster_status *s
     } else if (status->state == CLUSTER_DEGRADED) {
         printf("degraded: what is wrong, and what to do:\n");
     }
-    if (!status->switch_alive) {
+    if (!status->background_alive) {
         printf("  the background process (switch and way in) %s: %s start %s\n",
-               status->switch_runs ? "does not answer, so nothing is known of the nodes; replace it" : "is gone; nodes go on; start it",
+               status->background_runs ? "does not answer, so nothing is known of the nodes; replace it" : "is gone; nodes go on; start it",
                command_name(), cluster->shown);
     }
     if (status->faults[0] != 0) {
@@ -120,7 +120,7 @@ void status_print_table(const struct cluster *cluster, const struct cluster_stat
         printf(": %s", status->world_reason);
     }
     printf("\n");
-    if (status->attach_port != 0 && status->switch_alive) {
+    if (status->attach_port != 0 && status->background_alive) {
         printf("attach: %s attach %s   (or: nc 127.0.0.1 %u)\n", command_name(), cluster->shown, status->attach_port);
     }
     advise(cluster, status);
@@ -209,7 +209,7 @@ static void print_world_json(const struct cluster_status *status)
 
 void status_print_json(const struct cluster *cluster, const struct cluster_status *status)
 {
-    printf("{\"schema\":1,\"state\":\"%s\",\"switch\":\"%s\"", cluster_state_name(status->state), status->switch_alive ? "up" : "down");
+    printf("{\"schema\":1,\"state\":\"%s\",\"switch\":\"%s\"", cluster_state_name(status->state), status->background_alive ? "up" : "down");
     print_string_field("faults", status->faults, true);
     printf(",\"nodes\":[");
     for (unsigned node = 1; node <= cluster->nodes; node++) {

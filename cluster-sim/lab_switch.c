@@ -33,7 +33,8 @@ void switch_attach(struct ethernet_switch *sw, unsigned port, int descriptor)
     p->queue_bytes = 0;
 }
 
-void switch_detach(struct ethernet_switch *sw, unsigned port)
+/* Close the port and forget what was learned on it. Harmless if it is unattached. */
+static void detach(struct ethernet_switch *sw, unsigned port)
 {
     struct switch_port *p = &sw->ports[port];
     if (p->descriptor < 0) {
@@ -194,12 +195,12 @@ void switch_serve(struct ethernet_switch *sw, const struct poll_set *set)
             continue;
         }
         if (got <= 0) {
-            switch_detach(sw, at);
+            detach(sw, at);
             continue;
         }
         port->received_bytes += (size_t)got;
         if (!take_frames(sw, at)) {
-            switch_detach(sw, at);
+            detach(sw, at);
         }
     }
 }
@@ -216,7 +217,7 @@ void switch_flush(struct ethernet_switch *sw)
             port->queue_bytes -= (size_t)put;
             port->queue_start = port->queue_bytes == 0 ? 0 : port->queue_start + (size_t)put;
         } else if (put < 0 && errno != EAGAIN && errno != EINTR) {
-            switch_detach(sw, at);
+            detach(sw, at);
         }
     }
 }

@@ -56,9 +56,6 @@ bool switch_init(struct ethernet_switch *sw);
 /* Take `descriptor` (non-blocking) as the other end of `port`, which must be unattached. */
 void switch_attach(struct ethernet_switch *sw, unsigned port, int descriptor);
 
-/* Close the port and forget what was learned on it. Harmless if it is unattached. */
-void switch_detach(struct ethernet_switch *sw, unsigned port);
-
 /* A frame comes in at `port`. The frame is borrowed. */
 void switch_input(struct ethernet_switch *sw, unsigned port, const uint8_t *frame, size_t bytes);
 
