@@ -74,7 +74,8 @@ static void *node_reserve(void *context, size_t bytes, size_t alignment)
 {
     struct sim_node *node = context;
     size_t at = (node->memory_used + alignment - 1) / alignment * alignment;
-    CHECK(bytes <= MEMORY_BYTES && at <= MEMORY_BYTES - bytes);
+    CHECK(bytes <= MEMORY_BYTES);
+    CHECK(at <= MEMORY_BYTES - bytes);
     node->memory_used = at + bytes;
     return node->memory + at;
 }

@@ -95,7 +95,8 @@ void apic_end_of_interrupt(void)
 void apic_route_legacy(unsigned line, unsigned vector)
 {
     CHECK(line < 16);
-    CHECK(vector >= LEGACY_VECTORS && vector < APIC_SPURIOUS_VECTOR);
+    CHECK(vector >= LEGACY_VECTORS);
+    CHECK(vector < APIC_SPURIOUS_VECTOR);
     uint32_t id = local_read(LOCAL_ID) & 0xff000000u;
     io_write(IO_REDIRECTION + 2 * line + 1, id);
     io_write(IO_REDIRECTION + 2 * line, vector);

@@ -1,4 +1,4 @@
-/* Raw entropy for the kernel's random number generator, which expands it (crypto/).
+/* Raw entropy for the kernel's random number generator, which expands it (kernel/random.c).
  *
  * Sources: the processor's RDSEED or RDRAND, and a virtio-rng device if there is one; the counter's jitter is added to both. At
  * least one of the first two must pass its health check, or the node does not boot. Words of all sources are combined by exclusive

@@ -24,7 +24,7 @@ enum {
 
     /* Block device: requests under way. machine.h promises at least 64. */
     BLOCK_REQUESTS_MAX = 128,
-    BLOCK_READ_DEADLINE_MS = 10000,
+    BLOCK_SYNC_DEADLINE_MS = 10000,    /* of a read, a write or a flush that is waited for */
 
     /* Network device: frames in each direction. 256 frames of 1514 bytes are 3 ms of a gigabit line: more than the longest
      * step of the event loop. */

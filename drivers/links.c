@@ -62,7 +62,8 @@ static struct tcp_pcb *listeners[MACHINE_LANES];
 
 static struct link *link_of(unsigned peer, unsigned lane)
 {
-    CHECK(peer >= 1 && peer <= MACHINE_PEERS_MAX);
+    CHECK(peer >= 1);
+    CHECK(peer <= MACHINE_PEERS_MAX);
     CHECK(lane < MACHINE_LANES);
     return &links[peer - 1][lane];
 }

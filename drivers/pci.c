@@ -16,7 +16,6 @@ enum {
     REGISTER_IDENTITY = 0x00,
     REGISTER_COMMAND = 0x04,
     REGISTER_STATUS = 0x06,
-    REGISTER_CLASS = 0x0a,
     REGISTER_HEADER = 0x0e,
     REGISTER_WINDOWS = 0x10,
     REGISTER_SUBORDINATE_BUS = 0x1a,
@@ -46,7 +45,6 @@ enum {
     MESSAGES_COUNT = 0x7ff,
     MESSAGE_ENTRY_BYTES = 16,
 
-    BUSES = 256,
     DEVICES_PER_BUS = 32,
     FUNCTIONS_PER_DEVICE = 8,
 };
@@ -96,11 +94,6 @@ uint8_t pci_read8(const struct pci_function *function, unsigned offset)
     return read_register8(function->address, offset);
 }
 
-uint16_t pci_read16(const struct pci_function *function, unsigned offset)
-{
-    return read_register16(function->address, offset);
-}
-
 uint32_t pci_read32(const struct pci_function *function, unsigned offset)
 {
     return read_register(function->address, offset);
@@ -108,7 +101,7 @@ uint32_t pci_read32(const struct pci_function *function, unsigned offset)
 
 unsigned pci_next_capability(const struct pci_function *function, uint8_t id, unsigned after)
 {
-    if ((pci_read16(function, REGISTER_STATUS) & STATUS_CAPABILITIES) == 0) {
+    if ((read_register16(function->address, REGISTER_STATUS) & STATUS_CAPABILITIES) == 0) {
         return 0;
     }
     unsigned offset = pci_read8(function, after == 0 ? REGISTER_CAPABILITIES : after + 1) & 0xfcu;
@@ -237,7 +230,7 @@ enum status pci_map_window(struct pci_function *function, unsigned window)
 void pci_enable(struct pci_function *function)
 {
     /* The upper half of this register is the status; writing zeros to it changes nothing. */
-    uint32_t command = pci_read16(function, REGISTER_COMMAND);
+    uint32_t command = read_register16(function->address, REGISTER_COMMAND);
     write_register(function->address, REGISTER_COMMAND, command | COMMAND_MEMORY | COMMAND_MASTER | COMMAND_NO_LINE_INTERRUPT);
 }
 
@@ -247,7 +240,7 @@ enum status pci_set_message(struct pci_function *function, unsigned message, voi
     if (capability == 0) {
         return STATUS_UNSUPPORTED;
     }
-    uint32_t control = pci_read16(function, capability + MESSAGES_CONTROL);
+    uint32_t control = read_register16(function->address, capability + MESSAGES_CONTROL);
     uint32_t table = pci_read32(function, capability + MESSAGES_TABLE);
     unsigned window = table & 7;
     uint64_t offset = (table & ~7u) + (uint64_t)message * MESSAGE_ENTRY_BYTES;
@@ -269,6 +262,6 @@ enum status pci_set_message(struct pci_function *function, unsigned message, voi
     entry[2] = vector;
     entry[3] = 0; /* not masked */
     control = (control | MESSAGES_ENABLE) & ~(uint32_t)MESSAGES_MASK_ALL;
-    write_register(function->address, capability, (control << 16) | pci_read16(function, capability));
+    write_register(function->address, capability, (control << 16) | read_register16(function->address, capability));
     return STATUS_OK;
 }

@@ -29,7 +29,6 @@ enum status pci_find(uint16_t vendor, uint16_t device, unsigned n, struct pci_fu
 
 /* Read configuration space; `offset` a multiple of the width. All ones behind its end. */
 uint8_t pci_read8(const struct pci_function *function, unsigned offset);
-uint16_t pci_read16(const struct pci_function *function, unsigned offset);
 uint32_t pci_read32(const struct pci_function *function, unsigned offset);
 
 /* Offset of the next capability with `id` behind offset `after` (0: from the first); 0 if there is none. A broken list may name the same one again and

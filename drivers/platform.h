@@ -1,4 +1,5 @@
-/* What the drivers ask of the kernel: vectors, device mappings, physical addresses, log lines. Implemented in kernel/.
+/* What the drivers ask of the kernel: vectors, device mappings, physical addresses, halting, log lines. Implemented in kernel/. Besides, the instructions of
+ * kernel/processor.h are theirs to use.
  *
  * Interrupts are off while the event loop runs and on only in ring 3 and while the processor halts. A handler registered here
  * therefore never interrupts a driver: it notes what happened and returns, and the trap code acknowledges (apic_end_of_interrupt). The
@@ -24,6 +25,9 @@ volatile void *platform_map_device(uint64_t physical, size_t bytes);
 /* Physical address of a byte of the kernel's image or of its reserved memory, both of which are physically contiguous.
  * CHECKs that `pointer` is such memory. */
 uint64_t platform_physical(const void *pointer);
+
+/* Halt until an interrupt was handled, at once if one is pending. For a driver that waits, within a bound, for a device that interrupts. */
+void platform_idle(void);
 
 /* One line to the node's log, printf-like, cut at 400 bytes. */
 void platform_log(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));

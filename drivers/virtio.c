@@ -217,7 +217,7 @@ uint8_t virtio_config_read8(const struct virtio_device *device, unsigned offset)
     return device->config != NULL && offset < device->config_bytes ? read8(device->config, offset) : 0;
 }
 
-uint32_t virtio_config_read32(const struct virtio_device *device, unsigned offset)
+static uint32_t config_read32(const struct virtio_device *device, unsigned offset)
 {
     return device->config != NULL && offset + 4ull <= device->config_bytes ? read32(device->config, offset) : 0;
 }
@@ -227,8 +227,8 @@ uint64_t virtio_config_read64(const struct virtio_device *device, unsigned offse
     /* 4.1.3.1: the two halves belong together only if the generation did not change between them. */
     for (unsigned reads = 0; reads < VIRTIO_CONFIG_READS_MAX; reads++) {
         uint8_t generation = read8(device->common, COMMON_GENERATION);
-        uint64_t value = virtio_config_read32(device, offset);
-        value |= (uint64_t)virtio_config_read32(device, offset + 4) << 32;
+        uint64_t value = config_read32(device, offset);
+        value |= (uint64_t)config_read32(device, offset + 4) << 32;
         if (read8(device->common, COMMON_GENERATION) == generation) {
             return value;
         }

@@ -84,7 +84,6 @@ enum status virtio_negotiate(struct virtio_device *device, uint64_t required, ui
 
 /* Read the device's own registers. `offset` + width beyond its window reads as 0; so do 64 bits that never stay the same. */
 uint8_t virtio_config_read8(const struct virtio_device *device, unsigned offset);
-uint32_t virtio_config_read32(const struct virtio_device *device, unsigned offset);
 uint64_t virtio_config_read64(const struct virtio_device *device, unsigned offset);
 
 /* Set queue `number` up in `queue` (zeroed, static). `handler` NULL: no interrupts are wanted.

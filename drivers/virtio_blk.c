@@ -8,7 +8,6 @@
 #include "drivers/timer.h"
 #include "drivers/virtio.h"
 #include "include/check.h"
-#include "kernel/trap.h"
 
 enum {
     CONFIG_CAPACITY = 0,
@@ -200,7 +199,7 @@ static void collect(void)
 
 static void wait_for_sync(void)
 {
-    uint64_t deadline_ns = timer_now_ns() + BLOCK_READ_DEADLINE_MS * 1000000ull;
+    uint64_t deadline_ns = timer_now_ns() + BLOCK_SYNC_DEADLINE_MS * 1000000ull;
     for (unsigned spins = 0; sync_under_way; spins++) {
         collect();
         if (!sync_under_way || spins < READ_SPINS) {
@@ -211,7 +210,7 @@ static void wait_for_sync(void)
             return;
         }
         timer_arm(now_ns + READ_HALT_NS);
-        processor_idle();
+        platform_idle();
     }
 }
 
@@ -230,7 +229,7 @@ static enum status sync_request(uint32_t type, uint64_t offset, size_t bytes)
     wait_for_sync();
     if (sync_under_way) {
         platform_log(LOG_ERROR, "disk: no answer to a request of type %u at byte %llu within %d ms", (unsigned)type,
-                     (unsigned long long)offset, BLOCK_READ_DEADLINE_MS);
+                     (unsigned long long)offset, BLOCK_SYNC_DEADLINE_MS);
         return STATUS_IO_ERROR;
     }
     return sync_status;

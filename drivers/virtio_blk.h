@@ -19,11 +19,11 @@ uint64_t virtio_blk_bytes(void);
  * multiple of MACHINE_BLOCK_BYTES, or too large.  IO_ERROR: the device was given up. */
 enum status virtio_blk_submit(struct block_request *request) MUST_CHECK;
 
-/* Read and wait, at most BLOCK_READ_DEADLINE_MS. Completions of other requests meanwhile are kept for virtio_blk_poll.
+/* Read and wait, at most BLOCK_SYNC_DEADLINE_MS. Completions of other requests meanwhile are kept for virtio_blk_poll.
  * INVALID as above.  IO_ERROR: the device failed, or did not answer in time. */
 enum status virtio_blk_read(uint64_t offset, void *buffer, size_t bytes) MUST_CHECK;
 
-/* Write, flush, and wait for both, each at most BLOCK_READ_DEADLINE_MS. Otherwise as virtio_blk_read.
+/* Write, flush, and wait for both, each at most BLOCK_SYNC_DEADLINE_MS. Otherwise as virtio_blk_read.
  * IO_ERROR: what stands there now is not known. */
 enum status virtio_blk_write(uint64_t offset, const void *buffer, size_t bytes) MUST_CHECK;
 

@@ -140,7 +140,8 @@ uint8_t *virtio_net_place(void)
 void virtio_net_commit(size_t bytes)
 {
     CHECK(transmit_place != NO_ENTRY);
-    CHECK(bytes >= NET_FRAME_BYTES_MIN && bytes <= NET_FRAME_BYTES_MAX);
+    CHECK(bytes >= NET_FRAME_BYTES_MIN);
+    CHECK(bytes <= NET_FRAME_BYTES_MAX);
     uint8_t *buffer = transmit_buffers[transmit_place];
     memset(buffer, 0, HEADER_BYTES);
     virtqueue_put(&transmit_queue, transmit_place, platform_physical(buffer), (uint32_t)(HEADER_BYTES + bytes), 0);

@@ -8,7 +8,6 @@
 #include "drivers/serial.h"
 #include "include/check.h"
 #include "kernel/epitaph.h"
-#include "kernel/libc.h"
 #include "kernel/limits.h"
 #include "kernel/memory.h"
 

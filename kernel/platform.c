@@ -23,6 +23,11 @@ uint64_t platform_physical(const void *pointer)
     return memory_physical(pointer);
 }
 
+void platform_idle(void)
+{
+    processor_idle();
+}
+
 void platform_log(enum log_level level, const char *format, ...)
 {
     va_list arguments;

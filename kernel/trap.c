@@ -49,6 +49,8 @@ struct __attribute__((packed)) table_pointer {
     uint64_t base;
 };
 
+static_assert((int)APIC_SPURIOUS_VECTOR >= (int)TRAP_VECTOR_SPURIOUS, "the controllers' spurious interrupts are never acknowledged");
+
 extern const uint64_t trap_stub_addresses[TRAP_VECTORS];
 void syscall_entry(void);
 void trap_kernel(const struct trap_frame *frame);

@@ -16,7 +16,7 @@ enum trap_vector {
     TRAP_VECTOR_PAGE_FAULT = 14,
     TRAP_VECTOR_FIRST = 32,           /* below are the processor's exceptions */
     TRAP_VECTOR_LAST = 239,
-    TRAP_VECTOR_SPURIOUS = 240,       /* from here on, as drivers/apic.c lays them out; never acknowledged */
+    TRAP_VECTOR_SPURIOUS = 240,       /* from here on no device's: never acknowledged */
     TRAP_VECTOR_SYSCALL = 254,        /* the number that the `syscall` entry gives itself; ring 3 cannot call its gate */
     TRAP_VECTORS = 256,
 };
