@@ -1,14 +1,14 @@
 # Eidolon: kernel, world, host command and tests, in one make.
 #
 #   make run       install what is missing, build, start a cluster and attach to a session
-#   make test      all tests: unit, fuzz (bounded), simulator, QEMU
+#   make test      all tests: unit and world, fuzz (bounded), simulator, QEMU
 #   make demo      a narrated proof on a cluster of its own
 #   make bench     figures and their ratios to probes (QUICK=1: small samples; LONG=1: large images too); make bench-compare
 #   make bench-peers   the same counter on our world, on etcd, on Redis; QEMU's snapshots and moves (QUICK=1 too)
-#   make           build everything that the sources present allow
+#   make           build everything
 #   make fuzz      each decoder fuzzed for MINUTES=1; FUZZ=NAME: one of them
 #   make test-long | model   longer proofs: every write prefix and every sector of a disk, 50 cuts of power; a model checked exhaustively
-#   make test-unit | test-fuzz | test-sim | test-qemu | test-raft-hunks | sim-mutants | lint | clean | distclean | help
+#   make test-unit | test-world | test-fuzz | test-sim | test-qemu | test-raft-hunks | sim-mutants | lint | clean | distclean | help
 #
 # V=1 shows each command. Everything made stands under build/. A folder's sources are found by wildcard.
 #
@@ -194,14 +194,8 @@ include consensus/raft.mk
 
 # --- The world -------------------------------------------------------------------------------------------
 
-# objects/objects.mk builds $(build)/world.elf.
--include objects/objects.mk
-
-ifeq ($(wildcard objects/objects.mk),)
-# A kernel without a world: an empty image.
-$(world_image):
-	@mkdir -p $(@D) && touch $@
-endif
+# Builds $(build)/world.elf.
+include objects/objects.mk
 
 # --- The kernel ------------------------------------------------------------------------------------------
 
@@ -261,7 +255,7 @@ $(fuzz_programs): $(build)/fuzz/%: $(build)/fuzz/%.c.o $(fuzz_libraries)
 	$(call say,LD,'$@')
 	$(quiet)$(CLANG) $(fuzz_flags) -fsanitize=fuzzer $(addprefix -Wl$(comma)--wrap=,$(fuzz_wraps)) $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -o $@
 
-.PHONY: test test-unit test-fuzz fuzz test-sim test-qemu test-raft-hunks test-long model sim-mutants lint run demo bench bench-compare bench-peers clean distclean help all FORCE
+.PHONY: test test-unit test-world test-fuzz fuzz test-sim test-qemu test-raft-hunks test-long model sim-mutants lint run demo bench bench-compare bench-peers clean distclean help all FORCE
 
 # These check the machine each time, then build with all processors unless told otherwise.
 whole_make = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
@@ -274,7 +268,7 @@ test:
 	@$(whole_make) test-qemu
 	@$(whole_make) $(bench_python) # of our patch, so that a change of it that Linux's port cannot follow is seen
 
-test-unit: $(test_programs)
+test-unit: test-world $(test_programs)
 	@tests/unit/run $(build)/test-results $(test_programs)
 
 test-fuzz: $(fuzz_programs)
@@ -300,7 +294,7 @@ model:
 test-sim: $(build)/eidolon-sim
 	@tests/sim/run $(build)/eidolon-sim
 
-# Plants defects, one at a time, and expects the simulator to notice each. Not part of `test`.
+# Plants defects, each alone in a build of its own, two builds at a time, and expects the simulator to notice each. Not part of `test`.
 sim-mutants: $(build)/eidolon-sim
 	@compile="$(CC) $(host_flags) $(own_flags) $(own_flags_host)" \
 		compile_raft="$(CC) $(host_flags) $(call third_party_flags_raft)" link="$(CC) $(host_flags)" \
@@ -308,16 +302,12 @@ sim-mutants: $(build)/eidolon-sim
 
 # --- Everything ------------------------------------------------------------------------------------------
 
-# A target is asked for as soon as the sources that make it exist.
-kernel_needs := kernel/main.c drivers/links.c replicate/node.c replicate/store.c replicate/catchup.c consensus/group.c objects/objects.mk
-products := $(if $(filter-out $(wildcard $(kernel_needs)),$(kernel_needs)),,$(build)/kernel.elf) \
-	$(if $(wildcard objects/objects.mk),$(world_image)) \
-	$(if $(command_sources),$(build)/eidolon) $(if $(simulator_sources),$(build)/eidolon-sim)
+products := $(build)/kernel.elf $(world_image) $(build)/eidolon $(build)/eidolon-sim
 
 all: $(products) $(call objects_of,guest,$(portable_sources)) $(foreach variant,guest host,$(addprefix $(build)/$(variant)/,libraft.a libsodium.a))
 
 test-qemu: $(products)
-	@if [ -x tests/qemu/run ]; then tests/qemu/run; fi
+	@tests/qemu/run
 
 # What takes minutes and more of its kind than `test` has.
 write_prefixes := $(build)/asan/tests/unit/test_write_prefixes
@@ -370,18 +360,24 @@ bench-peers:
 bench-compare:
 	@tests/bench/compare
 
-# The portable folders and the host command with clang's warnings too; nothing is kept.
-lint_sources := $(portable_sources) $(command_sources) $(simulator_sources)
-lint: $(headers_host)
-	$(call say,LINT,'portable folders and host command with clang')
-	$(quiet)for source in $(lint_sources); do \
+# What gcc compiles of our own for the host, and the kernel and drivers, with clang's warnings too; nothing is kept. Clang does not know two of gcc's options.
+lint_host_sources := $(portable_sources) $(command_sources) $(simulator_sources) $(test_sources) $(test_support_sources) tests/world/world_run.c
+lint_guest_flags = $(own_flags) $(filter-out -mmemcpy-strategy=% -mmemset-strategy=%,$(guest_flags)) $(own_flags_guest)
+lint: $(headers_host) $(headers_guest)
+	$(call say,LINT,'portable folders$(comma) host command$(comma) simulator$(comma) tests with clang')
+	$(quiet)for source in $(lint_host_sources); do \
 		$(CLANG) $(own_flags) $(own_flags_host) -fsyntax-only $$source || exit 1; \
 	done
+	$(call say,LINT,'kernel and drivers with clang')
+	$(quiet)for source in $(filter %.c,$(metal_sources)); do \
+		$(CLANG) $(lint_guest_flags) -fsyntax-only $$source || exit 1; \
+	done
 
+# Third-party sources, the benchmarks' Linux guest and what they measured stay.
 clean:
 	rm -rf $(build)/guest $(build)/world $(build)/host $(build)/asan $(build)/fuzz $(build)/include $(build)/test-results $(build)/fuzz-results
-	rm -rf $(build)/raft-hunks $(build)/model
-	rm -f $(build)/*.elf $(build)/*.map $(build)/eidolon $(build)/eidolon-sim
+	rm -rf $(build)/raft-hunks $(build)/model $(build)/mutants $(build)/bench/micropython $(build)/bench/micropython.log
+	rm -f $(build)/*.elf $(build)/*.map $(build)/eidolon $(build)/eidolon-sim $(build)/world_run
 
 distclean:
 	rm -rf $(build)

@@ -36,8 +36,5 @@ $(world_run): $(build)/host/tests/world/world_run.c.o
 	$(call say,LD,'$@')
 	$(quiet)$(CC) $(host_flags) $< -lslirp -o $@
 
-.PHONY: test-world
 test-world: $(world_image) $(world_run)
 	@BUILD=$(abspath $(build)) tests/world/run
-
-test-unit: test-world
