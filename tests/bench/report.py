@@ -78,12 +78,6 @@ def print_row(row):
           f"{'  ' + row['note'] if row['note'] else ''}".rstrip(), flush=True)
 
 
-def print_table(results):
-    print(HEAD)
-    for row in results["rows"]:
-        print_row(row)
-
-
 def ratios(results):
     """What a baseline keeps: no absolute time."""
     return {row["name"]: {key: round(row[key], 3) for key in ("ratio50", "ratio99") if row[key] is not None}

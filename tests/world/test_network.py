@@ -1,5 +1,4 @@
 """The network inside the world: users' servers and clients, takeover, idleness, bounds, hostile use."""
-import os
 import random
 import signal
 import socket
@@ -7,7 +6,7 @@ import threading
 import time
 import unittest
 
-from world import Client, World, wait_until
+from world import World, wait_until
 
 STACK_MARK = (0x5AFE57AC5AFE57AC).to_bytes(8, "little")[:4]
 
