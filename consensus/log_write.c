@@ -1,8 +1,8 @@
 /* Writing the log: rounds of group commit.
  *
- *   IDLE      entries wait, not held                 WRITING    stage_round, submit_round
+ *   IDLE      entries wait, not held                 WRITING    begin_round
  *   WRITING   all writes completed                   WRITTEN    write_done
- *   WRITTEN   the device took the flush              FLUSHING   submit_flush
+ *   WRITTEN   the device took the flush              FLUSHING   log_tick
  *   FLUSHING  completed                              IDLE       flush_done: the round's entries are persisted
  * A failed request ends in `failed`: after a failed write or flush nothing is known about what the disk holds. */
 #include "consensus/log_internal.h"

@@ -321,7 +321,7 @@ bool map_seal_record(struct store *store)
 
 /* -- ending -- */
 
-/* Make one slot of the two maps the only one: `flag_kept` for the slot that stays, `flag_dropped` off the other. */
+/* An entry's slots in the two maps become one. `adopt`: next's stays and current's is let go; else current's stays. */
 static void settle_slot(struct store *store, uint32_t current_slot, uint32_t next_slot, bool adopt)
 {
     if (current_slot == next_slot) {

@@ -1,8 +1,8 @@
 /* From freeze to commit: the pipeline of a host.
  *
- *   freeze_epoch      open epoch -> flight CAPTURING       when a trigger of freeze_due holds and the pipeline has room
+ *   freeze_epoch      open epoch -> flight CAPTURING       when freeze_due_ns says now and the pipeline has room
  *   capture_step      CAPTURING -> SUBMITTING              all frozen pages are in the delta, the digest is known
- *   submit_parts      SUBMITTING -> COMMITTING             each part sealed and appended to the log
+ *   submit_part       SUBMITTING -> COMMITTING             each part sealed and appended to the log
  *   world_epoch_committed  COMMITTING -> gone              the gate opens
  *
  * One delta buffer: a freeze waits until the newest flight is COMMITTING, and until the log has room for the largest delta that it can make: what
