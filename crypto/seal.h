@@ -5,7 +5,7 @@
  * cut, swapped with another or taken from another cluster does not. Nothing of the node enters, so a sealed block may be copied to
  * another node of the cluster as it is. The cipher is XChaCha20-Poly1305: nonces are random, 24 bytes, and never reused.
  * Called by replicate/ (deltas, page store), consensus/ (log, superblock) and the host tool (the first superblock).
- * Not callable from a trap. Under software emulation sealing or opening costs about 25 us for each KiB, verifying a third of it. */
+ * Not callable from a trap. Under software emulation sealing or opening costs about 10 us for each KiB. */
 #ifndef EIDOLON_CRYPTO_SEAL_H
 #define EIDOLON_CRYPTO_SEAL_H
 
@@ -33,7 +33,7 @@ enum seal_kind {
 /* What a sealed body stands for; it is authenticated, not stored with the body. Make it with one of the functions below. */
 struct seal_context {
     enum seal_kind kind;
-    uint32_t world;          /* world number, from 0 */
+    uint32_t world;          /* world number; the world is 1 */
     uint64_t epoch;          /* SEAL_DELTA: from 1; otherwise 0 */
     uint32_t part;           /* SEAL_DELTA: 0..parts-1; otherwise 0 */
     uint32_t parts;          /* SEAL_DELTA: from 1; otherwise 0 */

@@ -2,7 +2,7 @@
  *
  * It guards against faults (torn, stale, flipped bytes), never against an attacker: sealing does that (crypto/seal.h). Used for
  * page hashes (seed = page number), log records, superblocks and slots. The result is part of the formats on disk and on
- * the wire: it must never change without a new version. About 1.3 us for a page under software emulation. */
+ * the wire: it must never change without a new version. About 0.65 us for a page under software emulation. */
 #ifndef EIDOLON_HASH64_H
 #define EIDOLON_HASH64_H
 

@@ -91,7 +91,7 @@ void undo_record_init(struct undo_record *undo, void *buffer, size_t capacity);
 /* -- for replicate/image -- */
 
 /* Compare two versions of `page` (4096 bytes each; NULL: absent) and append the change to `now` and its mirror to `before`. Returns whether
- * they differ. Never more than DELTA_ITEM_BYTES + REPLICATE_PAGE_BYTES each. About 1 us for a page that changed little. */
+ * they differ. Never more than DELTA_ITEM_BYTES + REPLICATE_PAGE_BYTES each. About 2 us for a page that changed little. */
 bool delta_append_page(struct page_items *now, struct page_items *before, uint32_t page, const uint8_t *old_content, const uint8_t *new_content);
 
 /* One item, delimited and checked. */
