@@ -190,7 +190,7 @@ const struct raft_server *membership_find_node(const struct group *group, unsign
 bool membership_certainly_removed(const struct group *group, uint64_t raft_id, uint64_t term);
 /* Do we lead for certain, and was a majority of the voters heard within the election timeout, none of them of `node`? */
 bool membership_whole_without(const struct group *group, unsigned node);
-/* Evidence of what members acknowledged. */
+/* Evidence of what an id showed or acknowledged. */
 void membership_note_evidence(struct group *group, uint64_t raft_id, uint64_t boot_number, uint64_t life, uint64_t match_index);
 
 #endif

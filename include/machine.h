@@ -86,9 +86,9 @@ struct machine {
     enum status (*page_add)(void *context, uint32_t page);
     /* Take the frame away; the page is absent. */
     void (*page_remove)(void *context, uint32_t page);
-    /* What the world may do with the present page from now on. Taking a right away takes effect with pages_flush. */
+    /* What the world may do with the present page from now on. Taking a right away takes effect before the world runs again after pages_flush. */
     void (*page_protect)(void *context, uint32_t page, enum page_rights rights);
-    /* One TLB flush for all changes since the last. */
+    /* What was taken away since the last call is gone before the world runs again; the caller's own accesses are not affected. */
     void (*pages_flush)(void *context);
 
     /* A frame has passed the gate: put it on the wire. The machine may drop it if its own queue is full, as a wire may. */

@@ -77,7 +77,7 @@ MUST_CHECK enum status image_write(struct image *image, uint64_t offset, const v
 MUST_CHECK enum status image_read(const struct image *image, uint64_t offset, void *data, size_t bytes);
 uint32_t image_dirty_pages(const struct image *image);
 
-/* Close the epoch: every DIRTY page becomes FROZEN and read-only; one TLB flush. O(dirty). BUSY: FROZEN pages of the previous freeze are left.
+/* Close the epoch: every DIRTY page becomes FROZEN and read-only; one pages_flush. O(dirty). BUSY: FROZEN pages of the previous freeze are left.
  * From here on captured pages are appended to `delta` and their old bytes to `undo` until capture ends; both are borrowed until then. */
 MUST_CHECK enum status image_freeze(struct image *image, struct delta_writer *delta, struct undo_record *undo);
 /* Capture up to `pages_max` frozen pages. True: none is left. (A write to a FROZEN page may have captured some already.) */
