@@ -23,9 +23,8 @@ static void *reserve(const struct machine *machine, size_t bytes)
     return machine->reserve(machine->context, bytes, 64);
 }
 
-enum page_rights world_segment_rights(void *context, uint32_t page)
+enum page_rights world_page_rights(const struct world *world, uint32_t page)
 {
-    const struct world *world = context;
     for (uint32_t i = 0; i < world->record.segment_count; i++) {
         const struct world_segment *segment = &world->record.segments[i];
         if (page >= segment->first_page && page - segment->first_page < segment->pages) {
@@ -33,6 +32,11 @@ enum page_rights world_segment_rights(void *context, uint32_t page)
         }
     }
     return PAGE_NONE;
+}
+
+static enum page_rights segment_rights(void *context, uint32_t page)
+{
+    return world_page_rights(context, page);
 }
 
 static void before_change(void *context, uint32_t page, const uint8_t *captured)
@@ -72,7 +76,7 @@ enum status world_create(struct world **out, const struct world_config *config)
     const struct image_config image_config = {
         .machine = config->machine,
         .before_change = before_change,
-        .segment_rights = world_segment_rights,
+        .segment_rights = segment_rights,
         .context = world,
     };
     enum status status = image_create(&world->image, &image_config);

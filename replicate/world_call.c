@@ -63,7 +63,7 @@ static bool writable_range(const struct world *world, uint64_t address, uint64_t
     uint64_t first = (address - ABI_WORLD_BASE) / ABI_PAGE_BYTES;
     uint64_t last = (address - ABI_WORLD_BASE + (bytes == 0 ? 0 : bytes - 1)) / ABI_PAGE_BYTES;
     for (uint64_t page = first; page <= last; page++) {
-        if (world_segment_rights((void *)(uintptr_t)world, (uint32_t)page) != PAGE_WRITE) {
+        if (world_page_rights(world, (uint32_t)page) != PAGE_WRITE) {
             return false;
         }
     }
@@ -191,7 +191,7 @@ void world_page_fault(struct world *world, uint64_t address, bool write, bool ex
         return;
     }
     uint32_t page = (uint32_t)((address - ABI_WORLD_BASE) / ABI_PAGE_BYTES);
-    enum page_rights rights = world_segment_rights(world, page);
+    enum page_rights rights = world_page_rights(world, page);
     bool allowed = execute ? rights == PAGE_EXECUTE : write ? rights == PAGE_WRITE : rights != PAGE_NONE;
     if (!allowed) {
         stop_at(world, what, address);

@@ -94,21 +94,18 @@ static bool log_has_room(const struct world *world)
     return world->ops.room(world->ops.context, parts, bytes);
 }
 
-static bool output_pending(struct world *world)
+/* A world that broke its rings has output too: the freeze that it makes due stops it. */
+static bool output_pending(const struct world *world)
 {
     bool pending = false;
     if (world->record.life != WORLD_LIFE_RUNNING) {
         return false;
     }
-    if (gate_pending(world->gate, world->image, &pending) != STATUS_OK) {
-        world_stop(world, 1, "the world broke the rules of its transmit or console ring");
-        return true;
-    }
-    return pending;
+    return gate_pending(world->gate, world->image, &pending) != STATUS_OK || pending;
 }
 
 /* When the open epoch is to be closed at the latest, if nothing else happens; 0: now; UINT64_MAX: nothing to close. */
-static uint64_t freeze_due_ns(struct world *world)
+static uint64_t freeze_due_ns(const struct world *world)
 {
     if (world->freeze_asked) {
         return 0;
@@ -286,7 +283,7 @@ uint64_t world_deadline_ns(const struct world *world)
         deadline = now + ms(RUNNING_OUTPUT_INTERVAL_MS); /* refused for lack of room */
     }
     if (pipeline_has_room(world) && !world->freezes_held) {
-        uint64_t due = freeze_due_ns((struct world *)(uintptr_t)world);
+        uint64_t due = freeze_due_ns(world);
         if (due <= now && !log_has_room(world)) {
             due = now + ms(RUNNING_OUTPUT_INTERVAL_MS);
         }

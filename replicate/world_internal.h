@@ -109,6 +109,7 @@ void world_deliver_frames(struct world *world);
 bool world_wait_over(const struct world *world);
 /* Build the fresh world in the open epoch. */
 void world_birth(struct world *world);
-enum page_rights world_segment_rights(void *world, uint32_t page);
+/* What the segments allow the world to do with `page`; PAGE_NONE outside of all. */
+enum page_rights world_page_rights(const struct world *world, uint32_t page);
 
 #endif

@@ -580,6 +580,17 @@ static void test_world_that_breaks_its_ring_is_stopped_on_all_nodes(void **state
     assert_int_equal(fixture->frames_sent, 0);
 }
 
+static void test_world_that_breaks_its_ring_is_not_stopped_by_who_asks_for_the_deadline(void **state)
+{
+    struct fixture *fixture = *state;
+    struct side *host = &fixture->sides[0];
+    born(fixture);
+    struct abi_ring_state ring = {.console_produced = ABI_CONSOLE_BYTES + 1};
+    assert_true(poke(host, ABI_RING_STATE_ADDRESS, &ring, sizeof ring));
+    assert_true(world_deadline_ns(host->world) <= host->fake.now_ns);
+    assert_int_equal(facts_of(host).life, WORLD_LIFE_RUNNING);
+}
+
 static void test_world_access_that_its_segments_forbid_stops_it(void **state)
 {
     struct fixture *fixture = *state;
@@ -838,6 +849,7 @@ int main(void)
         TEST(test_world_closes_no_epoch_that_the_log_could_not_take_whole),
         TEST(test_world_step_down_with_epochs_in_flight_undoes_exactly),
         TEST(test_world_that_breaks_its_ring_is_stopped_on_all_nodes),
+        TEST(test_world_that_breaks_its_ring_is_not_stopped_by_who_asks_for_the_deadline),
         TEST(test_world_access_that_its_segments_forbid_stops_it),
         TEST(test_world_facts_page_is_not_writable_while_the_kernel_dirties_it),
         TEST(test_world_call_with_an_address_outside_fails_and_writes_nothing),
