@@ -54,7 +54,7 @@ static void flush_done(struct block_request *request, enum status status)
         round_failed(log);
         return;
     }
-    log->flushed_sequence = (uint64_t)log->previous_sequence;
+    log->flushed_sequence = log->previous_sequence;
     log_advance_persisted(log, log->round_last);
     log->quiet_since_ns = log->machine->now_ns(log->machine->context);
 }
@@ -148,9 +148,9 @@ static bool stage_batch(struct log *log, unsigned number)
 
 /* -- rounds -- */
 
-static void submit_writes(struct log *log, unsigned from, unsigned count)
+static void submit_writes(struct log *log, unsigned count)
 {
-    for (unsigned i = from; i < count; i++) {
+    for (unsigned i = 0; i < count; i++) {
         enum status status = log->machine->block_submit(log->machine->context, &log->requests[i]);
         CHECK(status == STATUS_OK); /* LOG_BATCHES_MAX, and what the store and the vote may have outstanding, is less than the device's queue */
         log->outstanding++;
@@ -182,7 +182,7 @@ static void begin_round(struct log *log, uint64_t now)
     log->round = LOG_ROUND_WRITING;
     log->writing_failed = false;
     log->round_last = log->staged;
-    submit_writes(log, 0, count);
+    submit_writes(log, count);
 }
 
 void log_tick(struct log *log, bool hold)

@@ -66,8 +66,10 @@ size_t channel_memory_bytes(void)
 
 struct channel *channel_init(void *memory, const struct channel_config *config)
 {
-    CHECK(config->self >= 1 && config->self <= MACHINE_PEERS_MAX);
-    CHECK(config->peer >= 1 && config->peer <= MACHINE_PEERS_MAX);
+    CHECK(config->self >= 1);
+    CHECK(config->self <= MACHINE_PEERS_MAX);
+    CHECK(config->peer >= 1);
+    CHECK(config->peer <= MACHINE_PEERS_MAX);
     CHECK(config->self != config->peer);
     CHECK(config->lane < MACHINE_LANES);
     struct channel *channel = memory;
@@ -328,7 +330,8 @@ enum status channel_input(struct channel *channel, const uint8_t **data, size_t 
             channel_close(channel);
             return status;
         }
-        CHECK(channel->filled < wanted && wanted <= sizeof channel->input);
+        CHECK(channel->filled < wanted);
+        CHECK(wanted <= sizeof channel->input);
         size_t taken = wanted - channel->filled < *bytes ? wanted - channel->filled : *bytes;
         if (taken > 0) {
             memcpy(channel->input + channel->filled, *data, taken);

@@ -226,7 +226,8 @@ static void announce_resume(struct world *world, uint32_t kind)
 
 void world_host(struct world *world)
 {
-    CHECK(!world->hosting && world->flight_count == 0);
+    CHECK(!world->hosting);
+    CHECK(world->flight_count == 0);
     uint64_t now = world->machine->now_ns(world->machine->context);
     bool ran_here = world->record.host_node == world->boot->node_number;
     uint32_t kind = ran_here && !world->hosted_before ? ABI_RESUME_POWER : ABI_RESUME_TAKEOVER;

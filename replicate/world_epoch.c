@@ -216,23 +216,20 @@ static void seal_part(struct world *world, struct flight *flight)
     flight->seal_ns += now_ns(world) - began_ns;
 }
 
-/* Submit one part. True: there is more to do and it can be done at once. */
-static bool submit_part(struct world *world, struct flight *flight)
+static void submit_part(struct world *world, struct flight *flight)
 {
     if (!world->part_sealed) {
         seal_part(world, flight);
     }
     if (world->ops.submit(world->ops.context, &world->part_entry, world->part_buffer) != STATUS_OK) {
-        return false; /* no room, or a transfer: tried again with the next tick */
+        return; /* no room, or a transfer: tried again with the next tick */
     }
     world->part_sealed = false;
     world->parts_submitted++;
     if (world->parts_submitted == world->parts) {
         flight->state = FLIGHT_COMMITTING;
         histogram_add(&world->times.seal, flight->seal_ns);
-        return false;
     }
-    return true;
 }
 
 /* Is there work for the very next tick? */
@@ -307,7 +304,8 @@ uint64_t world_deadline_ns(const struct world *world)
 
 void world_epoch_committed(struct world *world, uint64_t epoch)
 {
-    CHECK(world->hosting && world->flight_count > 0);
+    CHECK(world->hosting);
+    CHECK(world->flight_count > 0);
     struct flight *oldest = world_flight(world, 0);
     CHECK(oldest->epoch == epoch);
     CHECK(oldest->state == FLIGHT_COMMITTING);
