@@ -175,7 +175,8 @@ struct sim_node {
     uint64_t known_last_index, known_id, known_boot; /* of its last life */
 
     /* Checkers. */
-    uint64_t checked_commit, checked_epoch, checked_term, checked_first, checked_last, checked_start, checked_configuration;
+    uint64_t checked_commit, checked_epoch, checked_term, checked_first, checked_last, checked_start, checked_configuration,
+        checked_superblock;
     bool was_leader, was_host;
     uint64_t flipped_life;           /* in which a bit of its memory flipped; 0: it is right again */
     struct sim_promise promise;

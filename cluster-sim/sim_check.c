@@ -184,13 +184,19 @@ static void check_world(struct sim_node *node, const struct world_facts *world)
 static void check_modules(struct sim_node *node, const struct world_facts *world, const struct group_facts *group)
 {
     uint64_t first = log_first_index(node->node->group->log);
+    uint64_t superblock = store_superblock(node->node->store)->sequence;
+    if (node->checked_superblock != superblock) {
+        store_check(node->node->store);
+    }
     if (node->was_leader != (group->role == GROUP_LEADER) || node->checked_first != first) {
         group_check(node->node->group);
+        peers_check(node->node->peers);
     }
     if (node->was_host != world->host && node->flipped_life != node->life) {
         world_check(node->node->world);
     }
     node->checked_first = first;
+    node->checked_superblock = superblock;
 }
 
 static void note_moments(struct sim_node *node, const struct group_facts *group)

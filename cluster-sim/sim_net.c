@@ -85,6 +85,8 @@ static void connect_event(struct sim *sim, void *context, uint64_t argument)
     link->life++;
     node_link_up(a->node, event.to, event.lane, event.from < event.to);
     node_link_up(b->node, event.from, event.lane, event.to < event.from);
+    peers_check(a->node->peers);
+    peers_check(b->node->peers);
     sim_wake(a, 3000);
     sim_wake(b, 3000);
 }
@@ -111,6 +113,7 @@ static void down_event(struct sim *sim, void *context, uint64_t argument)
             return;
         }
         node_link_down(node->node, event.from, event.lane);
+        peers_check(node->node->peers);
         sim_wake(node, 3000);
         connect_later(sim, event.from, event.to, event.lane, 100000000);
     }

@@ -201,7 +201,7 @@ void sim_boot(struct sim_node *node)
     node->wake_ns = UINT64_MAX;
     node->frozen_until_ns = 0;
     node->checked_commit = node->checked_epoch = node->checked_term = node->checked_first = node->checked_last = 0;
-    node->checked_start = node->checked_configuration = node->candidate_ns = 0;
+    node->checked_start = node->checked_configuration = node->checked_superblock = node->candidate_ns = 0;
     node->was_leader = node->was_host = false;
     node->machine = (struct machine){
         .context = node,
