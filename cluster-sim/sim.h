@@ -170,7 +170,6 @@ struct sim_node {
     /* What its disk should know, kept by the simulator. */
     bool damaged;                    /* its disk may have forgotten something: it counts as lost until it is a voter with everything again */
     bool rotten;                     /* damaged in places that it may not have looked at yet */
-    bool returning;                  /* off, and waits until the others have everything that it acknowledged */
     uint64_t damaged_id;             /* raft id under which the damage was done */
     uint64_t known_last_index, known_id, known_boot; /* of its last life */
 

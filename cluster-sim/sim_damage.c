@@ -113,7 +113,6 @@ void sim_return(struct sim_node *node)
     if (!forgot || others_have_all(sim, node)) {
         sim_boot(node);
     } else {
-        node->returning = true;
         sim_at(sim, RETURN_RETRY_MS * SIM_MS, return_event, node, node->life);
     }
 }

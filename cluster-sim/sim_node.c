@@ -195,7 +195,6 @@ void sim_boot(struct sim_node *node)
     char reason[200] = "";
     CHECK(node->node == NULL);
     node->life++;
-    node->returning = false;
     node->restart_asked = false;
     node->holds_address = false;
     node->wake_ns = UINT64_MAX;

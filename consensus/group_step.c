@@ -4,7 +4,6 @@
 
 #include <string.h>
 
-
 /* The library wants a batch that is not NULL for entries that have no content for it; it never looks inside. */
 static uint64_t no_content;
 

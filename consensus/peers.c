@@ -317,7 +317,6 @@ static void lane_came_up(struct peers *peers, struct lane *lane, const uint8_t *
     if (lane->number == PEERS_LANE_RAFT) {
         peers->heard_ns[lane->peer] = now;
     }
-    peers->counters.links_up++;
     say(peers, LOG_INFO, lane, "up, raft id %llx, boot %llu", (unsigned long long)hello.raft_id, (unsigned long long)hello.boot_number);
     peers->events.up(peers->events.context, lane->peer, lane->number, &lane->hello);
 }

@@ -145,12 +145,12 @@ void peers_tick(struct peers *peers, uint64_t now_ns);
 /* When peers_tick is due next; UINT64_MAX: never. */
 uint64_t peers_deadline_ns(const struct peers *peers);
 
-/* Counters for the management port. */
+/* Counters for the management port and tests. */
 struct peers_counters {
     uint64_t messages_sent, messages_received, bytes_sent, bytes_received;
     uint64_t bulk_bytes_sent, bulk_bytes_received; /* of them, on the bulk lane */
     uint64_t messages_not_sent;        /* FULL */
-    uint64_t links_up, links_violated, links_silent, handshakes_late, hellos_refused;
+    uint64_t links_violated, links_silent, handshakes_late, hellos_refused;
 };
 void peers_count(const struct peers *peers, struct peers_counters *out);
 

@@ -85,8 +85,3 @@ void raft_heap_bound(size_t bound)
     bytes_max = bound;
     raft_heap_set(&heap);
 }
-
-size_t raft_heap_bytes(void)
-{
-    return bytes_used;
-}

@@ -8,6 +8,5 @@
 
 /* Install it; may be called again. `bytes_max` is the bound from now on. */
 void raft_heap_bound(size_t bytes_max);
-size_t raft_heap_bytes(void);
 
 #endif

@@ -26,7 +26,6 @@
     X(TIMED_OUT, "the deadline passed") \
     X(REFUSED, "the other side, or a rule, said no") \
     X(CLOSED, "the link or channel has ended") \
-    X(STOPPED, "the world is stopped") \
     X(UNSUPPORTED, "this build or this machine cannot do that")
 
 enum status {

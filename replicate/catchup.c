@@ -104,7 +104,6 @@ void catchup_facts(const struct catchup *catchup, struct catchup_facts *out)
     out->receiving = catchup_receiving(catchup);
     out->from = catchup->pull.phase != PULL_NONE ? catchup->pull.from : catchup->incoming.active ? catchup->incoming.from : 0;
     out->epoch = catchup->pull.phase != PULL_NONE ? catchup->pull.epoch : 0;
-    out->pages_left = store_install_left(catchup->config.store);
     out->serving = 0;
     for (unsigned peer = 1; peer <= MACHINE_PEERS_MAX; peer++) {
         out->serving += catchup->transfers[peer].phase != TRANSFER_NONE;

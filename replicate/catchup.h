@@ -77,9 +77,8 @@ struct catchup_facts {
     bool receiving;
     unsigned from;                 /* node */
     uint64_t epoch;                /* of the manifest */
-    uint32_t pages_left;
     uint32_t serving;              /* transfers under way from here */
-    uint64_t manifests_sent, manifests_received, pages_sent, pages_received, installs;
+    uint64_t manifests_sent, pages_sent, pages_received, installs;
 };
 void catchup_facts(const struct catchup *catchup, struct catchup_facts *out);
 

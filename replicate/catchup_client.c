@@ -114,7 +114,6 @@ enum status client_end(struct catchup *catchup, unsigned peer, const struct peer
     }
     if (incoming_is(catchup, peer, note.id)) {
         catchup->incoming.complete = true;
-        catchup->facts.manifests_received++;
     }
     return STATUS_OK;
 }

@@ -22,7 +22,7 @@ struct gate {
     uint32_t console_taken, console_released;
     uint32_t mark_count;
     struct gate_mark marks[EPOCHS_IN_FLIGHT_MAX];
-    struct gate_counters counters;
+    uint64_t frames_released;
     struct abi_frame_slot *copies;
     char *console;
 };
@@ -129,7 +129,6 @@ enum status gate_close_epoch(struct gate *gate, const struct image *image, uint6
     if (status != STATUS_OK) {
         return status;
     }
-    gate->counters.frames_taken += state.transmit_produced - gate->transmit_taken;
     gate->transmit_taken = state.transmit_produced;
     gate->console_taken = state.console_produced;
     gate->marks[gate->mark_count++] = (struct gate_mark){
@@ -144,7 +143,7 @@ static void release_until(struct gate *gate, const struct gate_mark *mark)
         const struct abi_frame_slot *copy = &gate->copies[gate->transmit_released % ABI_FRAME_SLOTS];
         machine->world_frame_send(machine->context, copy->frame, copy->bytes);
         gate->transmit_released++;
-        gate->counters.frames_released++;
+        gate->frames_released++;
     }
     while (gate->console_released != mark->console_end) {
         uint32_t at = gate->console_released % ABI_CONSOLE_BYTES;
@@ -154,7 +153,6 @@ static void release_until(struct gate *gate, const struct gate_mark *mark)
         }
         machine->world_console_write(machine->context, gate->console + at, bytes);
         gate->console_released += bytes;
-        gate->counters.console_bytes_released += bytes;
     }
 }
 
@@ -171,7 +169,6 @@ void gate_release_epoch(struct gate *gate, uint64_t epoch)
 
 void gate_discard(struct gate *gate)
 {
-    gate->counters.frames_discarded += gate->transmit_taken - gate->transmit_released;
     gate->transmit_taken = gate->transmit_released;
     gate->console_taken = gate->console_released;
     gate->mark_count = 0;
@@ -193,9 +190,9 @@ uint32_t gate_console_released(const struct gate *gate)
     return gate->console_released;
 }
 
-void gate_count(const struct gate *gate, struct gate_counters *out)
+uint64_t gate_frames_released(const struct gate *gate)
 {
-    *out = gate->counters;
+    return gate->frames_released;
 }
 
 void gate_check(const struct gate *gate)

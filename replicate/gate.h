@@ -16,11 +16,6 @@
 
 struct gate;
 
-struct gate_counters {
-    uint64_t frames_taken, frames_released, frames_discarded;
-    uint64_t console_bytes_released;
-};
-
 /* Reserve the copies. `machine` is borrowed for the gate's life. NO_MEMORY. */
 MUST_CHECK enum status gate_create(struct gate **out, const struct machine *machine);
 
@@ -49,7 +44,8 @@ bool gate_transmit_short(const struct gate *gate, const struct image *image, uin
 uint32_t gate_transmit_released(const struct gate *gate);
 uint32_t gate_console_released(const struct gate *gate);
 
-void gate_count(const struct gate *gate, struct gate_counters *out);
+/* Since gate_create. */
+uint64_t gate_frames_released(const struct gate *gate);
 void gate_check(const struct gate *gate);
 
 #endif

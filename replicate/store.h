@@ -118,9 +118,7 @@ void store_install_abort(struct store *store);
 
 /* The disk failed while a superblock was written: nothing more is written until the next boot. */
 bool store_failed(const struct store *store);
-/* Could store_checkpoint_step or store_install_step, whichever is under way, do something now? */
-bool store_poked(const struct store *store);
-/* When it could: machine time in ns, in the past if now; UINT64_MAX: nothing is under way, or it waits for the disk or the peer. */
+/* When store_checkpoint_step or store_install_step, whichever is under way, could do something: machine time in ns, in the past if now; UINT64_MAX: nothing is under way, or it waits for the disk or the peer. */
 uint64_t store_deadline_ns(const struct store *store);
 /* Handed to the disk since store_create: pages, map nodes, superblocks. */
 uint64_t store_written_bytes(const struct store *store);

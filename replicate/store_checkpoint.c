@@ -202,8 +202,3 @@ uint64_t store_deadline_ns(const struct store *store)
     }
     return store->next_step_ns;
 }
-
-bool store_poked(const struct store *store)
-{
-    return store_deadline_ns(store) <= store_now_ns(store);
-}

@@ -323,8 +323,6 @@ uint64_t world_clock_ns(const struct world *world)
 
 void world_facts(struct world *world, struct world_facts *out)
 {
-    struct gate_counters gate;
-    gate_count(world->gate, &gate);
     *out = (struct world_facts){
         .life = world->record.life,
         .host = world->hosting,
@@ -344,7 +342,7 @@ void world_facts(struct world *world, struct world_facts *out)
         .undone_epochs = world->undone_epochs,
         .frames_in = world->frames_in,
         .frames_dropped = world->frames_dropped,
-        .frames_out = gate.frames_released,
+        .frames_out = gate_frames_released(world->gate),
         .in_flight = world->flight_count,
         .dirty_pages = image_dirty_pages(world->image),
         .present_pages = image_present_pages(world->image),

@@ -802,7 +802,7 @@ enum { MODEL_ENTRIES = 20000, VERSIONS = 4 };
 struct model {
     uint64_t terms[MODEL_ENTRIES][VERSIONS]; /* the last few versions of each entry, newest first */
     uint32_t bytes[MODEL_ENTRIES][VERSIONS];
-    uint64_t last, first_kept, term;
+    uint64_t last, term;
 };
 
 static void model_append(struct model *model, uint64_t index, uint64_t term, uint32_t bytes)
