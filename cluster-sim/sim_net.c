@@ -83,8 +83,8 @@ static void connect_event(struct sim *sim, void *context, uint64_t argument)
     }
     link->up = true;
     link->life++;
-    node_link_up(a->node, event.to, event.lane, event.from < event.to);
-    node_link_up(b->node, event.from, event.lane, event.to < event.from);
+    node_link_up(a->node, event.to, event.lane);
+    node_link_up(b->node, event.from, event.lane);
     peers_check(a->node->peers);
     peers_check(b->node->peers);
     sim_wake(a, 3000);

@@ -300,7 +300,7 @@ static void tell_link(struct link *link, uint64_t now_ns)
     unsigned generation = link->generation;
     if (!link->up_told) {
         link->up_told = true;
-        events->link_up(events->context, link->peer, link->lane, link->initiator);
+        events->link_up(events->context, link->peer, link->lane);
     }
     while (link->generation == generation && link->current->received_taken != link->current->received_put) {
         struct pbuf *packet = link->current->received[link->current->received_taken++ % LINK_PACKETS_MAX];

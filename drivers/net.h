@@ -15,8 +15,8 @@
 /* What the loop gives to others: each function is called from net_poll only. */
 struct net_events {
     void *context;
-    /* A link (include/machine.h) is there; `initiator`: this node connected. */
-    void (*link_up)(void *context, unsigned peer, unsigned lane, bool initiator);
+    /* A link (include/machine.h) is there. */
+    void (*link_up)(void *context, unsigned peer, unsigned lane);
     /* Bytes arrived; borrowed for the call. */
     void (*link_data)(void *context, unsigned peer, unsigned lane, const void *data, size_t bytes);
     /* The link ended, not by links_reset. */

@@ -90,9 +90,9 @@ static uint64_t earliest(uint64_t a_ns, uint64_t b_ns)
     return a_ns < b_ns ? a_ns : b_ns;
 }
 
-static void tell_link_up(void *context, unsigned peer, unsigned lane, bool initiator)
+static void tell_link_up(void *context, unsigned peer, unsigned lane)
 {
-    node_link_up(context, peer, lane, initiator);
+    node_link_up(context, peer, lane);
 }
 
 static void tell_link_data(void *context, unsigned peer, unsigned lane, const void *data, size_t bytes)

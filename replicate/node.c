@@ -434,10 +434,9 @@ void node_start(struct node *node)
 
 /* -- links -- */
 
-void node_link_up(struct node *node, unsigned peer, unsigned lane, bool initiator)
+void node_link_up(struct node *node, unsigned peer, unsigned lane)
 {
     struct group_facts facts = {0};
-    (void)initiator;
     if (node->disk == STORE_DISK_OK) {
         group_facts(node->group, &facts);
     }

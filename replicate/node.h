@@ -39,7 +39,7 @@ uint64_t node_deadline_ns(const struct node *node);
 bool node_majority(const struct node *node);
 
 /* -- links (struct machine, peers 1..5, lanes 0..1) -- */
-void node_link_up(struct node *node, unsigned peer, unsigned lane, bool initiator);
+void node_link_up(struct node *node, unsigned peer, unsigned lane);
 void node_link_data(struct node *node, unsigned peer, unsigned lane, const void *data, size_t bytes);
 void node_link_down(struct node *node, unsigned peer, unsigned lane);
 

@@ -177,12 +177,11 @@ void node_world_faulted(struct node *node, const char *reason)
     (void)reason;
 }
 
-void node_link_up(struct node *node, unsigned peer, unsigned lane, bool initiator)
+void node_link_up(struct node *node, unsigned peer, unsigned lane)
 {
     (void)node;
     (void)peer;
     (void)lane;
-    (void)initiator;
 }
 
 void node_link_data(struct node *node, unsigned peer, unsigned lane, const void *data, size_t bytes)

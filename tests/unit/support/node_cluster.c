@@ -103,7 +103,7 @@ static struct nodes_node *at(void *context, unsigned number)
 static void link_up(void *context, unsigned number, unsigned peer, unsigned lane)
 {
     if (at(context, number)->node != NULL) {
-        node_link_up(at(context, number)->node, peer, lane, number < peer);
+        node_link_up(at(context, number)->node, peer, lane);
     }
 }
 
