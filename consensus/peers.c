@@ -419,13 +419,6 @@ void peers_link_data(struct peers *peers, unsigned peer, unsigned number, const 
     }
 }
 
-void peers_link_room(struct peers *peers, unsigned peer, unsigned number)
-{
-    struct lane *lane = lane_of(peers, peer, number);
-    link_queue_pump(&lane->queue);
-    link_queue_flush(&lane->queue);
-}
-
 void peers_link_down(struct peers *peers, unsigned peer, unsigned number)
 {
     struct lane *lane = lane_of(peers, peer, number);

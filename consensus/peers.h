@@ -106,8 +106,6 @@ MUST_CHECK enum status peers_create(const struct peers_config *config, const str
 void peers_link_up(struct peers *peers, unsigned peer, unsigned lane);
 /* Bytes arrived; borrowed. */
 void peers_link_data(struct peers *peers, unsigned peer, unsigned lane, const void *data, size_t bytes);
-/* The link has room again. Optional: peers_tick looks too. */
-void peers_link_room(struct peers *peers, unsigned peer, unsigned lane);
 /* The link ended. */
 void peers_link_down(struct peers *peers, unsigned peer, unsigned lane);
 

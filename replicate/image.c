@@ -407,11 +407,6 @@ bool image_capture_step(struct image *image, uint32_t pages_max)
     return image->frozen_left == 0;
 }
 
-bool image_capturing(const struct image *image)
-{
-    return image->frozen_left > 0;
-}
-
 /* -- host: step-down -- */
 
 static void restore_page(struct image *image, uint32_t page)

@@ -82,7 +82,6 @@ uint32_t image_dirty_pages(const struct image *image);
 MUST_CHECK enum status image_freeze(struct image *image, struct delta_writer *delta, struct undo_record *undo);
 /* Capture up to `pages_max` frozen pages. True: none is left. (A write to a FROZEN page may have captured some already.) */
 bool image_capture_step(struct image *image, uint32_t pages_max);
-bool image_capturing(const struct image *image);
 
 /* -- host: step-down -- */
 

@@ -158,10 +158,9 @@ static void test_touch_write_makes_page_writable_and_freeze_takes_it_away(void *
     assert_int_equal(host->fake.page_flushes, flushes + 1);
     assert_int_equal(host->fake.rights[300], PAGE_READ);
     assert_int_equal(image_dirty_pages(host->image), 0);
-    assert_true(image_capturing(host->image));
+    assert_false(image_capture_step(host->image, 0));
     image_check(host->image);
     assert_true(image_capture_step(host->image, 1));
-    assert_false(image_capturing(host->image));
     assert_int_equal(host->fake.rights[300], PAGE_READ);
     image_check(host->image);
 }
@@ -243,7 +242,7 @@ static void test_write_to_frozen_page_captures_it_first(void **state)
     world_write(host, 300, 0, 1);
     freeze(host, 0);
     world_write(host, 300, 0, 2);
-    assert_false(image_capturing(host->image)); /* it was the only one */
+    assert_true(image_capture_step(host->image, 0)); /* it was the only one */
     assert_int_equal(image_captured(host->image, 300)[0], 1);
     image_check(host->image);
     assert_int_equal(apply(standby, host, 0), STATUS_OK);
@@ -499,7 +498,7 @@ static void test_undo_interrupts_a_capture_exactly(void **state)
     world_write(host, 302, 0, 78); /* captured before */
     world_write(host, 500, 0, 79);
     image_undo_open(host->image);
-    assert_false(image_capturing(host->image));
+    assert_true(image_capture_step(host->image, 0));
     image_check(host->image);
     image_undo_epoch(host->image, &host->undos[1]);
     assert_int_equal(image_digest(host->image), digest);

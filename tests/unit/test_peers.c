@@ -433,7 +433,8 @@ static void test_peers_largest_message_passes_a_narrow_link(void **state)
         assert_int_equal(peers_send(one->peers, 2, 0, 1, header, PEERS_HEADER_BYTES_MAX, &span, 1), STATUS_OK);
         while (two->messages < i) {
             cluster_settle(cluster);
-            peers_link_room(one->peers, 2, 0);
+            peers_tick(one->peers, one->fake.now_ns);
+            peers_flush(one->peers);
         }
         assert_int_equal(two->body_bytes, PEERS_BODY_BYTES_MAX);
         assert_memory_equal(two->body, body, PEERS_BODY_BYTES_MAX);
@@ -465,7 +466,8 @@ static void test_peers_full_queue_refuses_whole_messages_and_keeps_order(void **
     cluster->links.pipes[1][2][0].stopped = false;
     for (unsigned i = 0; i < PEERS_QUEUE_BYTES / NARROW + 2; i++) {
         cluster_settle(cluster);
-        peers_link_room(one->peers, 2, 0);
+        peers_tick(one->peers, one->fake.now_ns);
+        peers_flush(one->peers);
     }
     unsigned last = 0;
     memcpy(&last, two->header, sizeof last);
