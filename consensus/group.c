@@ -12,6 +12,7 @@
 
 #include "consensus/raft_heap.h"
 
+/* How often messages that found no room on their link look again. */
 enum { PUMP_RETRY_NS = 1000000 };
 
 void group_say(const struct group *group, enum log_level level, const char *format, ...)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/* How often an entry is offered again to a node that still reads its image. */
 enum { APPLY_RETRY_NS = 1000000 };
 
 void group_log_is_bad(struct group *group, const char *what, enum status status)

@@ -82,7 +82,6 @@ enum {
 static_assert((int)LOG_RESERVE_BYTES * 4 <= (int)LOG_REGION_BYTES_MIN, "the reserve leaves most of the region");
 static_assert((int)ENTRY_BODY_BYTES_MAX + 2 * (int)MACHINE_BLOCK_BYTES <= (int)LOG_BATCH_BYTES_MAX, "an entry fits one write");
 static_assert((int)ENTRY_BODY_BYTES_MAX <= (int)APPEND_BYTES_MAX, "an entry fits one message");
-static_assert((int)APPEND_ENTRIES_MAX * 112 + 64 <= (int)CHANNEL_HEADER_BYTES_MAX - 1, "descriptions of a message's entries fit its header");
 static_assert((int)PEERS_QUEUE_BYTES >= 3 * (int)CHANNEL_RECORD_BYTES_MAX, "the queue holds what it says");
 static_assert((int)APPEND_BYTES_MAX <= (int)CHANNEL_BODY_BYTES_MAX, "a batch of entries is one message's body");
 static_assert(3 * PEERS_KEEPALIVE_RAFT_PERCENT <= PEERS_SILENCE_RAFT_PERCENT, "two lost keepalives are not silence");

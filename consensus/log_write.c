@@ -12,6 +12,7 @@
 #include "include/check.h"
 #include "include/hash64.h"
 
+/* How often a device whose queue was full is asked again. */
 enum { RETRY_NS = 1000000 };
 
 uint64_t log_batch_checksum(const struct log_batch *batch)

@@ -13,8 +13,8 @@
 #include <string.h>
 
 enum {
-    RETRY_MS = 50,
-    TELL_REMOVED_MS = 1000,
+    RETRY_MS = 50,          /* a change or a promotion waits for entries to commit, which takes some milliseconds */
+    TELL_REMOVED_MS = 1000, /* an id that was removed hears it so often, in case it did not before */
     /* A standby that lacks more than this gets it as a standby; only the rest is a timed round of the library, which refuses changes meanwhile. */
     CATCH_UP_ENTRIES = GROUP_INFLIGHT_ENTRIES_MAX,
 };

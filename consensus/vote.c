@@ -17,7 +17,12 @@
 #include "crypto/seal.h"
 #include "include/check.h"
 
-enum { FIRST_SLOT_BLOCK = DISK_VOTE_BLOCK_FIRST, SLOTS = DISK_VOTE_BLOCKS, EVIDENCE_DELAY_MS = 2000, RETRY_NS = 1000000 };
+enum {
+    FIRST_SLOT_BLOCK = DISK_VOTE_BLOCK_FIRST,
+    SLOTS = DISK_VOTE_BLOCKS,
+    EVIDENCE_DELAY_MS = 2000, /* evidence grows with each entry and is written so often at most */
+    RETRY_NS = 1000000,       /* a device whose queue was full is asked again */
+};
 
 enum vote_phase { VOTE_IDLE, VOTE_WRITING, VOTE_WRITTEN, VOTE_FLUSHING };
 

@@ -5,6 +5,9 @@
 #include <assert.h>
 #include <stdint.h>
 
+#include "include/disk_format.h"
+#include "include/machine.h"
+
 enum {
     REPLICATE_PAGE_BYTES = 4096,
     /* Pages that one epoch may change: bounds the freeze, the delta and the undo record. 1,024 pages are 4 MiB. */
@@ -51,6 +54,24 @@ enum {
     RUNNING_OUTPUT_INTERVAL_MS = 2,
     /* While a capture is under way the world and the capture take turns of this length. */
     CAPTURE_SLICE_US = 100,
+
+    /* A node looks at one page of its memory so often while it is awake anyway: hashing one is less than a thousandth of that time. */
+    NODE_SCRUB_INTERVAL_MS = 10,
+    /* A life younger than this began with reading what is wrong now: reading it once more helps nobody. */
+    NODE_LIFE_YOUNG_MS = 60000,
+    /* A checkpoint that failed is not begun again sooner. */
+    NODE_CHECKPOINT_RETRY_MS = 1000,
+    /* A planned move that takes longer is given up and the world goes on here: it takes milliseconds where nothing is wrong, and an election or two
+     * where something is. */
+    NODE_MOVE_DEADLINE_MS = 8000,
+    /* What a move's target may lack of the log when the world is stopped for it: few enough for one message. */
+    NODE_MOVE_LAG_ENTRIES = 16,
+    /* Last words of the previous boot in the status, which is one line; longer ones are cut. */
+    NODE_LAST_WORDS_BYTES = 160,
+    /* Probes of a link: a number that comes back, and a body as large as a message's. Of the disk: as many requests as have blocks of their own. */
+    NODE_PROBE_NUMBER_BYTES = 8,
+    NODE_PROBE_BODY_BYTES_MAX = MACHINE_REQUEST_BYTES_MAX,
+    NODE_PROBE_REQUESTS = DISK_PROBE_BULK_REQUESTS,
 };
 
 /* What a step that paces itself took; a machine that was held up in the middle of it did not work all that time. */
