@@ -162,6 +162,8 @@ void group_step_persisted(struct group *group);
 MUST_CHECK enum status group_submit_entry(struct group *group, const struct message_entry *entry, const uint8_t *body, uint64_t *index);
 /* A list of members as the library has it; closed by the library or with raft_configuration_close. */
 void group_configuration_make(const struct disk_member *members, uint32_t count, struct raft_configuration *out);
+/* The same as the content of an entry, in a block of the library's heap. */
+void group_encode_change(const struct disk_member *members, uint32_t count, struct raft_buffer *out);
 bool group_is_leader(const struct group *group);
 
 /* -- group_send.c -- */

@@ -187,17 +187,13 @@ static void make_library_entries(struct group *group, const struct message *mess
         if (status != STATUS_OK) {
             continue; /* one that we know already, which the library skips */
         }
-        struct raft_configuration configuration;
         struct raft_buffer encoded;
-        group_configuration_make(members, member_count, &configuration);
-        int error = raft_configuration_encode(&configuration, &encoded);
-        CHECK(error == 0);
+        group_encode_change(members, member_count, &encoded);
         CHECK(encoded.len <= CHANGE_BYTES_MAX);
         entry->buf.base = batch + (size_t)(i + 1) * CHANGE_BYTES_MAX;
         entry->buf.len = encoded.len;
         memcpy(entry->buf.base, encoded.base, encoded.len);
         raft_free(encoded.base);
-        raft_configuration_close(&configuration);
     }
 }
 

@@ -25,8 +25,7 @@ void group_configuration_make(const struct disk_member *members, uint32_t count,
     }
 }
 
-/* Encode a change of members as the library has it, into a block of its heap. */
-static void encode_change(const struct disk_member *members, uint32_t count, struct raft_buffer *out)
+void group_encode_change(const struct disk_member *members, uint32_t count, struct raft_buffer *out)
 {
     struct raft_configuration configuration;
     group_configuration_make(members, count, &configuration);
@@ -177,7 +176,7 @@ static enum status make_start_entries(struct group *group, struct raft_entry **o
                 free_start_entries(entries, i);
                 return status;
             }
-            encode_change(members, member_count, &entries[i].buf);
+            group_encode_change(members, member_count, &entries[i].buf);
         }
     }
     *out = entries;
@@ -272,7 +271,7 @@ enum status group_submit_entry(struct group *group, const struct message_entry *
         uint32_t count = 0;
         enum status status = members_decode(body, entry->body_bytes, members, &count);
         CHECK(status == STATUS_OK); /* our own */
-        encode_change(members, count, &submitted.buf);
+        group_encode_change(members, count, &submitted.buf);
         submitted.batch = submitted.buf.base;
     }
     uint64_t at = log_last_index(group->log) + 1;

@@ -26,6 +26,13 @@ uint64_t node_now_ns(const struct node *node)
     return node->machine->now_ns(node->machine->context);
 }
 
+unsigned node_leader(const struct node *node)
+{
+    struct group_facts facts;
+    group_facts(node->group, &facts);
+    return raft_id_node(facts.leader_id);
+}
+
 void node_restart(struct node *node, const char *why)
 {
     if (node->restarting) {

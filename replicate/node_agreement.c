@@ -21,13 +21,6 @@ void node_agreement_applied(struct node *node, bool contradicts)
     node->contradiction = (struct node_contradiction){.epoch = facts.committed, .digest = facts.digest};
 }
 
-static unsigned leader_of(const struct node *node)
-{
-    struct group_facts facts;
-    group_facts(node->group, &facts);
-    return raft_id_node(facts.leader_id);
-}
-
 /* Bits of the other voters that are connected. */
 static uint32_t connected_voters(const struct node *node)
 {
@@ -42,7 +35,7 @@ static uint32_t connected_voters(const struct node *node)
 
 static void report(struct node *node)
 {
-    unsigned leader = leader_of(node);
+    unsigned leader = node_leader(node);
     node->contradiction_ns = node_now_ns(node) + AGREEMENT_REPORT_MS * 1000000ull;
     if (leader == 0 || leader == node->boot->node_number) {
         return; /* nobody to tell it */
@@ -103,7 +96,7 @@ enum status node_agreement_message(struct node *node, unsigned peer, const struc
     if (message->header_bytes != 0) {
         return STATUS_INVALID;
     }
-    if (node->contradiction.epoch != 0 && peer == leader_of(node)) {
+    if (node->contradiction.epoch != 0 && peer == node_leader(node)) {
         node_become_stranger(node, "this node is alone with its image of the world");
     }
     return STATUS_OK;

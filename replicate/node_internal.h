@@ -120,6 +120,8 @@ struct node {
 void node_log(const struct node *node, enum log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void node_restart(struct node *node, const char *why);
 uint64_t node_now_ns(const struct node *node);
+/* The number of the node that leads the group, as far as is known here; 0: none. */
+unsigned node_leader(const struct node *node);
 /* The disk is damaged, `damage` says where: take no part and leave it as it is, until a leader says that a majority does without this node. */
 void node_await_repair(struct node *node, const char *damage);
 bool node_awaits_repair(const struct node *node);

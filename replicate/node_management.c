@@ -273,17 +273,10 @@ static void command_metrics(struct node *node, const struct answer *answer)
     say(answer, "ok");
 }
 
-static unsigned leader_node(const struct node *node)
-{
-    struct group_facts group;
-    group_facts(node->group, &group);
-    return raft_id_node(group.leader_id);
-}
-
 static void fail_not_host(const struct node *node, const struct answer *answer)
 {
     char reason[64];
-    snprintf(reason, sizeof reason, "host is node %u", leader_node(node));
+    snprintf(reason, sizeof reason, "host is node %u", node_leader(node));
     fail(answer, STATUS_NOT_LEADER, reason);
 }
 
