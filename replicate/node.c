@@ -626,7 +626,7 @@ void node_world_page_fault(struct node *node, uint64_t address, bool write, bool
 
 void node_world_faulted(struct node *node, const char *reason)
 {
-    world_faulted(node->world, 5, reason);
+    world_faulted(node->world, reason);
 }
 
 bool node_world_call(struct node *node, uint64_t number, const uint64_t arguments[4], uint64_t *result)

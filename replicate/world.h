@@ -89,7 +89,7 @@ bool world_drained(const struct world *world);
 bool world_runnable(const struct world *world);
 uint8_t *world_registers(struct world *world);
 void world_page_fault(struct world *world, uint64_t address, bool write, bool execute);
-void world_faulted(struct world *world, uint32_t code, const char *reason);
+void world_faulted(struct world *world, const char *reason);
 bool world_call(struct world *world, uint64_t number, const uint64_t arguments[4], uint64_t *result);
 void world_frame_received(struct world *world, const void *frame, size_t bytes);
 

@@ -171,16 +171,16 @@ bool world_call(struct world *world, uint64_t number, const uint64_t arguments[4
 
 /* -- faults -- */
 
-void world_faulted(struct world *world, uint32_t code, const char *reason)
+void world_faulted(struct world *world, const char *reason)
 {
-    world_stop(world, code, reason);
+    world_stop(world, WORLD_STOP_FAULT, reason);
 }
 
 static void stop_at(struct world *world, const char *what, uint64_t address)
 {
     char reason[WORLD_REASON_BYTES];
     snprintf(reason, sizeof reason, "it %s at 0x%llx, where its memory does not allow that", what, (unsigned long long)address);
-    world_stop(world, 2, reason);
+    world_stop(world, WORLD_STOP_ACCESS, reason);
 }
 
 void world_page_fault(struct world *world, uint64_t address, bool write, bool execute)
@@ -206,7 +206,7 @@ void world_page_fault(struct world *world, uint64_t address, bool write, bool ex
     if (status == STATUS_FULL) {
         world->blocked = world->freeze_asked = true;
     } else if (status != STATUS_OK) {
-        world_stop(world, 3, "the node has no memory left for the world");
+        world_stop(world, WORLD_STOP_NO_MEMORY, "the node has no memory left for the world");
     } else if (write) {
         world_mark_dirty(world);
     }
@@ -222,7 +222,7 @@ static bool put_frame(struct world *world, const struct queued_frame *frame)
     }
     uint32_t pending = world->receive_produced - state.receive_consumed;
     if (pending > ABI_FRAME_SLOTS) {
-        world_stop(world, 1, "the world broke the rules of its receive ring");
+        world_stop(world, WORLD_STOP_RINGS, "the world broke the rules of its receive ring");
         return false;
     }
     if (pending == ABI_FRAME_SLOTS) {

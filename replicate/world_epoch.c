@@ -143,7 +143,7 @@ static void freeze_epoch(struct world *world)
     flight->capture_ns = flight->seal_ns = 0;
     world_write_progress(world);
     if (gate_close_epoch(world->gate, world->image, epoch) != STATUS_OK) {
-        world_stop(world, 1, "the world broke the rules of its transmit or console ring");
+        world_stop(world, WORLD_STOP_RINGS, "the world broke the rules of its transmit or console ring");
     }
     world->record.epoch = epoch;
     world->record.clock_ns = world_clock_ns(world);

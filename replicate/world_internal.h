@@ -99,7 +99,7 @@ bool world_has_room(const struct world *world);
 void world_mark_dirty(struct world *world);
 /* Write release progress into the ABI page (the epoch is dirty anyway). */
 void world_write_progress(struct world *world);
-/* Stop the world by an epoch. Text is borrowed. */
+/* Stop the world by an epoch. `code`: struct world_record. Text is borrowed. */
 void world_stop(struct world *world, uint32_t code, const char *reason);
 /* Say in the node's log why the world was stopped. */
 void world_log_stop(const struct world *world);

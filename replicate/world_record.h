@@ -16,6 +16,9 @@ enum { WORLD_SEGMENTS_MAX = 12, WORLD_REGISTERS_BYTES = 1024, WORLD_REASON_BYTES
 
 enum world_life { WORLD_LIFE_NONE = 0, WORLD_LIFE_RUNNING = 1, WORLD_LIFE_STOPPED = 2 };
 
+/* Why the kernel stopped the world. A world that ends itself puts a number of its own there (ABI_CALL_EXIT). */
+enum world_stop_code { WORLD_STOP_RINGS = 1, WORLD_STOP_ACCESS = 2, WORLD_STOP_NO_MEMORY = 3, WORLD_STOP_BIRTH = 4, WORLD_STOP_FAULT = 5 };
+
 struct world_segment {
     uint32_t first_page;
     uint32_t pages;
@@ -35,10 +38,10 @@ struct world_record {
     uint32_t waiting;             /* 1: the world sits in ABI_CALL_WAIT (its registers re-execute the call) */
     uint32_t host_node;           /* the node that wrote this record */
     uint64_t wait_deadline_ns;    /* UINT64_MAX: none */
-    uint64_t wait_resumed;        /* resumed count that the world had seen */
+    uint64_t wait_resumed;        /* resumed count that the world had seen; kept for who reads a record, nothing here decides by it */
     uint64_t wait_epoch;          /* 0: none; else WAIT also ends when this epoch is committed */
     uint32_t segment_count;
-    uint32_t stop_code;
+    uint32_t stop_code;           /* enum world_stop_code, or what the world gave ABI_CALL_EXIT; likewise only kept */
     struct world_segment segments[WORLD_SEGMENTS_MAX];
     char stop_reason[WORLD_REASON_BYTES]; /* text, zero-terminated */
     _Alignas(64) uint8_t registers[WORLD_REGISTERS_BYTES]; /* kernel/user.h: opaque here; the kernel sanitises on entry and loads the

@@ -743,7 +743,7 @@ static void test_world_reset_begins_anew_behind_the_epoch(void **state)
     struct fixture *fixture = *state;
     struct side *host = &fixture->sides[0], *standby = &fixture->sides[1];
     born(fixture);
-    world_faulted(host->world, 5, "test");
+    world_faulted(host->world, "test");
     settle(host);
     commit(fixture, host, standby, LOG_MAX);
     assert_int_equal(world_reset(standby->world, 3), STATUS_OK);
@@ -760,7 +760,7 @@ static void test_world_reset_asked_for_twice_happens_once(void **state)
     struct fixture *fixture = *state;
     struct side *host = &fixture->sides[0], *standby = &fixture->sides[1];
     born(fixture);
-    world_faulted(host->world, 5, "test");
+    world_faulted(host->world, "test");
     settle(host);
     commit(fixture, host, standby, LOG_MAX);
     assert_int_equal(world_reset(standby->world, 3), STATUS_OK);
