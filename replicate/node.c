@@ -319,7 +319,7 @@ static enum status create_group(struct node *node)
         .image = world_image(node->world),
         .keys = &node->keys,
         .world_pages_max = (uint32_t)(node->boot->world_memory_bytes / ABI_PAGE_BYTES),
-        .world_number = 1,
+        .world_number = WORLD_NUMBER,
         .self = node->boot->node_number,
         .installed = installed,
         .want_checkpoint = node_want_checkpoint,

@@ -324,7 +324,7 @@ static void command_reset(struct node *node, const struct answer *answer)
         fail(answer, STATUS_REFUSED, "the world is not stopped: only a stopped world is replaced by a fresh one");
         return;
     }
-    const struct group_entry entry = {.type = GROUP_ENTRY_RESET, .world = 1, .epoch = world.epoch + 1, .part = 0, .parts = 1};
+    const struct group_entry entry = {.type = GROUP_ENTRY_RESET, .world = WORLD_NUMBER, .epoch = world.epoch + 1, .part = 0, .parts = 1};
     uint64_t index;
     enum status status = group_submit(node->group, &entry, NULL, &index);
     if (status != STATUS_OK) {

@@ -323,7 +323,7 @@ static uint32_t fill_run(const struct store *store, const struct image *image, u
 static enum status fill_page(struct store *store, struct image *image, uint32_t page, const uint8_t *cipher)
 {
     const struct store_page_reference *reference = &store->current.pages[page];
-    struct seal_context context = seal_context_page(STORE_WORLD, page);
+    struct seal_context context = seal_context_page(WORLD_NUMBER, page);
     enum status status =
         seal_open_body(store->config.keys, &context, reference->nonce, cipher, STORE_BLOCK_BYTES, reference->tag, store->scratch);
     if (status != STATUS_OK || image_hash_content(page, store->scratch) != reference->hash) {

@@ -87,7 +87,7 @@ static enum status seal_page(struct store *store, uint32_t page, const uint8_t *
     if (buffer == NULL) {
         return STATUS_FULL;
     }
-    struct seal_context context = seal_context_page(STORE_WORLD, page);
+    struct seal_context context = seal_context_page(WORLD_NUMBER, page);
     store->machine->entropy(store->machine->context, reference.nonce, sizeof reference.nonce);
     seal_body(store->config.keys, &context, reference.nonce, content, STORE_BLOCK_BYTES, buffer, reference.tag);
     map_set_next(store, page, &reference);

@@ -50,7 +50,7 @@ enum status store_pinned_page(struct store *store, uint32_t page, struct sealed_
     const struct store_page_reference *reference = &store->pinned[page];
     enum status status =
         store->machine->block_read(store->machine->context, store_slot_offset(store, reference->slot), store->read_buffer, STORE_BLOCK_BYTES);
-    struct seal_context context = seal_context_page(STORE_WORLD, page);
+    struct seal_context context = seal_context_page(WORLD_NUMBER, page);
     if (status == STATUS_OK) {
         status = seal_verify_body(store->config.keys, &context, reference->nonce, store->read_buffer, STORE_BLOCK_BYTES, reference->tag);
     }
@@ -166,7 +166,7 @@ enum status store_install_page(struct store *store, const struct sealed_page *pa
         store_blocks_submit(store);
         return STATUS_FULL;
     }
-    struct seal_context context = seal_context_page(STORE_WORLD, page->page);
+    struct seal_context context = seal_context_page(WORLD_NUMBER, page->page);
     if (seal_open_body(store->config.keys, &context, page->nonce, page->cipher, STORE_BLOCK_BYTES, page->tag, store->scratch) != STATUS_OK ||
         image_hash_content(page->page, store->scratch) != page->hash) {
         return STATUS_CORRUPT;

@@ -78,7 +78,7 @@ static enum status load_level(struct store *store, uint32_t level, char reason[2
         if (reference->slot == 0) {
             continue;
         }
-        struct seal_context context = seal_context_map_node(STORE_WORLD, level, index);
+        struct seal_context context = seal_context_map_node(WORLD_NUMBER, level, index);
         enum status status = read_block(store, reference, &context);
         if (status == STATUS_OK && !(level == 1 ? load_leaf(store, index) : load_inner(store, level, index))) {
             status = STATUS_INVALID;
@@ -97,7 +97,7 @@ static enum status load_record(struct store *store, const struct disk_superblock
     if (superblock->epoch == 0) {
         return STATUS_OK;
     }
-    struct seal_context context = seal_context_world_record(STORE_WORLD);
+    struct seal_context context = seal_context_world_record(WORLD_NUMBER);
     bool claimed = claim_slot(store, superblock->world_record.slot);
     enum status status = claimed ? STATUS_OK : STATUS_INVALID;
     if (status == STATUS_OK) {
@@ -277,7 +277,7 @@ static bool seal_node(struct store *store, uint32_t level, uint32_t index)
     if (buffer == NULL) {
         return false;
     }
-    struct seal_context context = seal_context_map_node(STORE_WORLD, level, index);
+    struct seal_context context = seal_context_map_node(WORLD_NUMBER, level, index);
     seal_block(store, &context, store->scratch, buffer, slot, reference);
     return true;
 }
@@ -314,7 +314,7 @@ bool map_seal_record(struct store *store)
     }
     memset(store->scratch, 0, STORE_BLOCK_BYTES);
     memcpy(store->scratch, &store->next_checkpoint.record, sizeof store->next_checkpoint.record);
-    struct seal_context context = seal_context_world_record(STORE_WORLD);
+    struct seal_context context = seal_context_world_record(WORLD_NUMBER);
     seal_block(store, &context, store->scratch, buffer, slot, &store->next.record);
     return true;
 }

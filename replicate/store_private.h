@@ -24,8 +24,6 @@
 #include "replicate/store.h"
 #include "replicate/store_format.h"
 
-enum { STORE_WORLD = 1 }; /* world number in seal contexts */
-
 enum slot_flag { SLOT_CURRENT = 1, SLOT_PINNED = 2, SLOT_NEXT = 4, SLOT_MOVING = 8 };
 
 enum store_phase { PHASE_IDLE, PHASE_PAGES, PHASE_PULL, PHASE_NODES, PHASE_SETTLE, PHASE_FLUSH, PHASE_SUPERBLOCK, PHASE_SEAL };

@@ -7,8 +7,6 @@
 #include "replicate/limits.h"
 #include "replicate/world.h"
 
-enum { WORLD_NUMBER = 1 };
-
 /* A closed epoch on its way: CAPTURING -> SUBMITTING -> COMMITTING -> (committed: gone). Only the newest is not COMMITTING. */
 enum flight_state { FLIGHT_CAPTURING, FLIGHT_SUBMITTING, FLIGHT_COMMITTING };
 

@@ -12,6 +12,9 @@
 #include "include/hash64.h"
 #include "include/status.h"
 
+/* The one world of a cluster, in seals, deltas, entries of the log and the ABI page. */
+enum { WORLD_NUMBER = 1 };
+
 enum { WORLD_SEGMENTS_MAX = 12, WORLD_REGISTERS_BYTES = 1024, WORLD_REASON_BYTES = 232 };
 
 enum world_life { WORLD_LIFE_NONE = 0, WORLD_LIFE_RUNNING = 1, WORLD_LIFE_STOPPED = 2 };
@@ -29,7 +32,7 @@ struct world_segment {
 struct world_record {
     uint32_t version;             /* WORLD_RECORD_VERSION */
     uint32_t abi_version;
-    uint32_t world_number;        /* 1 */
+    uint32_t world_number;        /* WORLD_NUMBER */
     uint32_t life;                /* enum world_life */
     uint64_t memory_bytes;
     uint64_t epoch;               /* the epoch that this record ends */

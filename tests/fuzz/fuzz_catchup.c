@@ -313,7 +313,7 @@ static void receive_pages(struct fuzz_input *input)
         uint32_t page = asked.pages[i];
         page_content(page, content);
         pages.pages[i] = (struct catchup_page){.page = page, .hash = image_hash_content(page, content)};
-        struct seal_context context = seal_context_page(STORE_WORLD, page);
+        struct seal_context context = seal_context_page(WORLD_NUMBER, page);
         content[7] = (flags & 1) != 0 ? fuzz_byte(input) : content[7];
         seal_body(&keys, &context, pages.pages[i].nonce, content, sizeof content, body + i * STORE_BLOCK_BYTES, pages.pages[i].tag);
     }

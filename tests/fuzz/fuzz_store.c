@@ -77,7 +77,7 @@ static struct disk_block_reference put_page(struct fuzz_input *input, uint32_t p
     uint8_t plain[STORE_BLOCK_BYTES];
     memset(plain, fuzz_byte(input), sizeof plain);
     *hash = fuzz_byte(input) == 255 ? fuzz_number(input) : image_hash_content(page, plain);
-    struct seal_context context = seal_context_page(STORE_WORLD, page);
+    struct seal_context context = seal_context_page(WORLD_NUMBER, page);
     return put(input, &context, plain);
 }
 
@@ -102,7 +102,7 @@ static struct disk_block_reference put_node(struct fuzz_input *input, uint32_t l
             memcpy(plain + at * sizeof block, &block, sizeof block);
         }
     }
-    struct seal_context context = seal_context_map_node(STORE_WORLD, (front & 0x80) != 0 ? level + 1 : level, index);
+    struct seal_context context = seal_context_map_node(WORLD_NUMBER, (front & 0x80) != 0 ? level + 1 : level, index);
     return put(input, &context, plain);
 }
 
@@ -120,7 +120,7 @@ static struct disk_block_reference put_record(struct fuzz_input *input, uint64_t
         fuzz_copy(input, record.segments, 64);
     }
     memcpy(plain, &record, sizeof record);
-    struct seal_context context = seal_context_world_record(STORE_WORLD);
+    struct seal_context context = seal_context_world_record(WORLD_NUMBER);
     return put(input, &context, plain);
 }
 
