@@ -11,18 +11,17 @@
 #include <string.h>
 
 #include "consensus/raft_heap.h"
+#include "include/machine_log.h"
 
 /* How often messages that found no room on their link look again. */
 enum { PUMP_RETRY_NS = 1000000 };
 
 void group_say(const struct group *group, enum log_level level, const char *format, ...)
 {
-    char line[400];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
+    machine_log_arguments(group->config.machine, level, format, arguments);
     va_end(arguments);
-    group->config.machine->log(group->config.machine->context, level, line);
 }
 
 void group_address_of(uint64_t raft_id, char address[GROUP_ADDRESS_BYTES])

@@ -26,6 +26,7 @@
 #include "include/check.h"
 #include "include/disk_format.h"
 #include "include/hash64.h"
+#include "include/machine_log.h"
 
 static_assert(sizeof(struct peers_hello) == CHANNEL_HELLO_BYTES, "a hello fits the handshake");
 static_assert(MACHINE_LANES == 2, "each lane has its timing");
@@ -73,7 +74,7 @@ static uint64_t now_of(const struct peers *peers)
 /* A lane says the same line once in PEERS_SAME_LINE_MS: a peer that is refused comes again many times a second. */
 __attribute__((format(printf, 4, 5))) static void say(const struct peers *peers, enum log_level level, struct lane *lane, const char *format, ...)
 {
-    char line[200];
+    char line[MACHINE_LOG_BYTES_MAX + 1];
     int prefix = snprintf(line, sizeof line, "peer %u lane %u: ", lane->peer, lane->number);
     va_list arguments;
     va_start(arguments, format);
@@ -87,9 +88,7 @@ __attribute__((format(printf, 4, 5))) static void say(const struct peers *peers,
         }
     }
     if (lane->kept_back > 0) {
-        char again[80];
-        snprintf(again, sizeof again, "peer %u lane %u: the last lines came again, %u in all", lane->peer, lane->number, lane->kept_back);
-        peers->machine->log(peers->machine->context, level, again);
+        machine_log(peers->machine, level, "peer %u lane %u: the last lines came again, %u in all", lane->peer, lane->number, lane->kept_back);
         lane->kept_back = 0;
     }
     lane->said[lane->said_next] = said;

@@ -10,12 +10,12 @@
  * One window remains: a slot that goes bad before its mirror is durable looks like a torn one. */
 #include "consensus/vote.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "consensus/limits.h"
 #include "crypto/seal.h"
 #include "include/check.h"
+#include "include/machine_log.h"
 
 enum {
     FIRST_SLOT_BLOCK = DISK_VOTE_BLOCK_FIRST,
@@ -93,9 +93,7 @@ static enum status read_slot(struct vote *vote, const uint8_t cluster_id[16], un
  * harmed it. */
 static void tell_bad_slot(const struct vote *vote, unsigned slot)
 {
-    char line[120];
-    snprintf(line, sizeof line, "vote slot %u (block %u) does not verify: vote slot %u is used", slot, FIRST_SLOT_BLOCK + slot, 1 - slot);
-    vote->machine->log(vote->machine->context, LOG_WARNING, line);
+    machine_log(vote->machine, LOG_WARNING, "vote slot %u (block %u) does not verify: vote slot %u is used", slot, FIRST_SLOT_BLOCK + slot, 1 - slot);
 }
 
 enum status vote_open(struct vote *vote, const uint8_t cluster_id[16], uint64_t raft_id, bool *fresh)

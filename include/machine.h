@@ -18,6 +18,7 @@ enum {
     MACHINE_PEERS_MAX = 5,            /* node numbers are 1..5 */
     MACHINE_LANES = 2,                /* lane 0: raft; lane 1: bulk (page pulls), so that bulk never delays raft */
     MACHINE_REQUEST_BYTES_MAX = 256 * 1024,
+    MACHINE_LOG_BYTES_MAX = 400,      /* a line of the log */
 };
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };
@@ -53,7 +54,7 @@ struct machine {
     uint64_t (*wall_clock_ns)(void *context);
     /* Fill `buffer` with unpredictable bytes. */
     void (*entropy)(void *context, void *buffer, size_t bytes);
-    /* One line, without newline, at most 400 bytes (longer ones are cut). */
+    /* One line, without newline, at most MACHINE_LOG_BYTES_MAX bytes (longer ones are cut). include/machine_log.h: with a format. */
     void (*log)(void *context, enum log_level level, const char *line);
 
     /* Disk. */

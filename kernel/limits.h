@@ -4,6 +4,7 @@
 
 #include <assert.h>
 
+#include "include/machine.h"
 #include "include/management.h"
 
 enum {
@@ -11,8 +12,8 @@ enum {
     MEMORY_REGIONS_MAX = 32,
     /* The C library's heap: what libraries ask for while they start, and raft's small messages. */
     LIBRARY_HEAP_BYTES = 16 * 1024 * 1024,
-    /* A log line as handed over by the seam (include/machine.h says 400), and the same with time and level before it. */
-    LOG_LINE_BYTES_MAX = 400,
+    /* A log line as handed over by the seam (include/machine.h), and the same with time and level before it. */
+    LOG_LINE_BYTES_MAX = MACHINE_LOG_BYTES_MAX,
     LOG_RECORD_BYTES_MAX = LOG_LINE_BYTES_MAX + 48,
     /* Log lines of one round of the loop; more are written at once. */
     LOG_WAITING_BYTES = 8192,

@@ -1,9 +1,9 @@
 #include "replicate/catchup.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
+#include "include/machine_log.h"
 #include "replicate/catchup_private.h"
 
 uint64_t catchup_now_ns(const struct catchup *catchup)
@@ -13,12 +13,10 @@ uint64_t catchup_now_ns(const struct catchup *catchup)
 
 void catchup_log(const struct catchup *catchup, enum log_level level, const char *format, ...)
 {
-    char line[320];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
+    machine_log_arguments(catchup->config.machine, level, format, arguments);
     va_end(arguments);
-    catchup->config.machine->log(catchup->config.machine->context, level, line);
 }
 
 bool catchup_send(struct catchup *catchup, unsigned peer, enum catchup_type type, const void *header, size_t bytes, const void *body,

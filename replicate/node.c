@@ -8,17 +8,16 @@
 
 #include "crypto/random.h"
 #include "include/check.h"
+#include "include/machine_log.h"
 #include "consensus/message_types.h"
 #include "replicate/node_internal.h"
 
 void node_log(const struct node *node, enum log_level level, const char *format, ...)
 {
-    char line[320];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
+    machine_log_arguments(node->machine, level, format, arguments);
     va_end(arguments);
-    node->machine->log(node->machine->context, level, line);
 }
 
 uint64_t node_now_ns(const struct node *node)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "include/check.h"
+#include "include/machine_log.h"
 #include "replicate/store_private.h"
 
 enum { FILL_SCAN_PAGES = 4096 };
@@ -117,10 +118,8 @@ static bool all_zero(const uint8_t *bytes, size_t count)
 static void tell_bad_superblock(const struct store *store, const uint8_t *other, uint64_t sequence)
 {
     if (sequence > 1 || !all_zero(other, STORE_BLOCK_BYTES)) {
-        char line[120];
-        snprintf(line, sizeof line, "superblock %u does not verify: superblock %u is used", (unsigned)(1 - store->superblock_block),
-                 (unsigned)store->superblock_block);
-        store->machine->log(store->machine->context, LOG_WARNING, line);
+        machine_log(store->machine, LOG_WARNING, "superblock %u does not verify: superblock %u is used", (unsigned)(1 - store->superblock_block),
+                    (unsigned)store->superblock_block);
     }
 }
 

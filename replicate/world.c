@@ -12,10 +12,10 @@
  *   3. On a standby, image and record are exactly those of `committed` (NO-TEAR). */
 #include "replicate/world.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "include/check.h"
+#include "include/machine_log.h"
 #include "replicate/world_internal.h"
 
 static void *reserve(const struct machine *machine, size_t bytes)
@@ -106,9 +106,7 @@ const struct world_record *world_committed_record(const struct world *world)
 
 void world_log_stop(const struct world *world)
 {
-    char line[WORLD_REASON_BYTES + 40];
-    snprintf(line, sizeof line, "the world is stopped: %s", world->record.stop_reason);
-    world->machine->log(world->machine->context, LOG_WARNING, line);
+    machine_log(world->machine, LOG_WARNING, "the world is stopped: %s", world->record.stop_reason);
 }
 
 static void take_record(struct world *world, const struct world_record *record, uint64_t epoch, uint64_t digest)
