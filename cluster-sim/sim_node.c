@@ -192,7 +192,7 @@ static void loop(struct sim *sim, void *context, uint64_t generation)
 void sim_boot(struct sim_node *node)
 {
     struct sim *sim = node->sim;
-    char reason[200] = "";
+    char reason[REASON_BYTES_MAX] = "";
     CHECK(node->node == NULL);
     node->life++;
     node->restart_asked = false;

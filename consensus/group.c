@@ -122,7 +122,7 @@ static void take_checkpoint(struct group *group, const struct disk_superblock *s
     memcpy(group->members, group->start.members, sizeof group->members);
 }
 
-enum status group_read_change(struct group *group, uint64_t index, struct disk_member members[DISK_MEMBERS_MAX], uint32_t *count, char reason[200])
+enum status group_read_change(struct group *group, uint64_t index, struct disk_member members[DISK_MEMBERS_MAX], uint32_t *count, char reason[REASON_BYTES_MAX])
 {
     struct log_view view;
     enum status status = log_read(group->log, index, group->apply_scratch, &view);
@@ -133,13 +133,13 @@ enum status group_read_change(struct group *group, uint64_t index, struct disk_m
         status = members_decode(view.body, view.body_bytes, members, count);
     }
     if (status != STATUS_OK) {
-        snprintf(reason, 200, "log entry %llu, a change of members, cannot be read: %s", (unsigned long long)index, status_sentence(status));
+        snprintf(reason, REASON_BYTES_MAX, "log entry %llu, a change of members, cannot be read: %s", (unsigned long long)index, status_sentence(status));
         return status == STATUS_IO_ERROR ? STATUS_IO_ERROR : STATUS_CORRUPT;
     }
     return STATUS_OK;
 }
 
-enum status group_check_changes(struct group *group, char reason[200])
+enum status group_check_changes(struct group *group, char reason[REASON_BYTES_MAX])
 {
     for (uint64_t index = log_first_index(group->log); index <= log_last_index(group->log); index++) {
         if (log_type_of(group->log, index) != LOG_CHANGE) {
@@ -155,12 +155,12 @@ enum status group_check_changes(struct group *group, char reason[200])
     return STATUS_OK;
 }
 
-static enum status read_disk(struct group *group, const struct disk_superblock *superblock, char reason[200])
+static enum status read_disk(struct group *group, const struct disk_superblock *superblock, char reason[REASON_BYTES_MAX])
 {
     bool fresh = false;
     enum status status = vote_open(group->vote, group->cluster_id, group->raft_id, &fresh);
     if (status != STATUS_OK) {
-        snprintf(reason, 200, "the vote slots (term and vote, blocks 2 and 3) cannot be read: %s", status_sentence(status));
+        snprintf(reason, REASON_BYTES_MAX, "the vote slots (term and vote, blocks 2 and 3) cannot be read: %s", status_sentence(status));
         return status == STATUS_BUSY || status == STATUS_IO_ERROR ? status : STATUS_CORRUPT;
     }
     status = log_open(group->log, superblock->log_offset, superblock->log_bytes, group->raft_id, group->start.last_index, group->start.last_term, reason);
@@ -168,23 +168,23 @@ static enum status read_disk(struct group *group, const struct disk_superblock *
         return status;
     }
     if (group->joining && log_last_index(group->log) > 0) {
-        snprintf(reason, 200, "the log has entries, but this incarnation has not been admitted yet");
+        snprintf(reason, REASON_BYTES_MAX, "the log has entries, but this incarnation has not been admitted yet");
         return STATUS_CORRUPT;
     }
     if (fresh && log_last_index(group->log) > group->start.last_index) {
-        snprintf(reason, 200, "the log has entries, but term and vote are gone");
+        snprintf(reason, REASON_BYTES_MAX, "the log has entries, but term and vote are gone");
         return STATUS_CORRUPT;
     }
     return group_check_changes(group, reason);
 }
 
-enum status group_start(struct group *group, const struct disk_superblock *superblock, char reason[200])
+enum status group_start(struct group *group, const struct disk_superblock *superblock, char reason[REASON_BYTES_MAX])
 {
     group_stop(group);
     group->removed = false;
     group->disk_failed = false;
     if (!superblock_usable(superblock)) {
-        snprintf(reason, 200, "the superblock's log region, checkpoint or members cannot be");
+        snprintf(reason, REASON_BYTES_MAX, "the superblock's log region, checkpoint or members cannot be");
         return STATUS_INVALID;
     }
     group->raft_id = raft_id_make(superblock->node_number, superblock->incarnation);
@@ -216,7 +216,7 @@ static void begin_running(struct group *group)
     group_say(group, LOG_INFO, "raft: %llx, boot %llu, term %llu, entries %llu to %llu%s", (unsigned long long)group->raft_id,
               (unsigned long long)vote_boot_number(group->vote), (unsigned long long)vote_term(group->vote),
               (unsigned long long)log_first_index(group->log), (unsigned long long)log_last_index(group->log), group->joining ? ", asks to join" : "");
-    char reason[200];
+    char reason[REASON_BYTES_MAX];
     enum status status = group_open_library(group, reason);
     if (status != STATUS_OK) {
         group_log_is_bad(group, reason, status);

@@ -104,7 +104,7 @@ void group_set_peers(struct group *group, struct peers *peers);
  * `superblock` (geometry, checkpoint, members, incarnation) is borrowed for the call. May be called again, for a new life after store_adopt.
  * BUSY: disk requests of the former life are still under way; call again later.  CORRUPT: a record that was durable is bad, `reason` says which; this
  * incarnation has ended, the caller awaits its repair.  IO_ERROR: the disk failed.  INVALID: the superblock's numbers cannot be. */
-MUST_CHECK enum status group_start(struct group *group, const struct disk_superblock *superblock, char reason[200]);
+MUST_CHECK enum status group_start(struct group *group, const struct disk_superblock *superblock, char reason[REASON_BYTES_MAX]);
 
 /* -- events -- */
 void group_tick(struct group *group);               /* due timers, completions that were delivered, applying in bounded steps */

@@ -297,7 +297,7 @@ enum status group_install(struct group *group, const struct group_snapshot *snap
     } else {
         log_restart(group->log, index, snapshot->last_term);
     }
-    char reason[200];
+    char reason[REASON_BYTES_MAX];
     enum status status = group_check_changes(group, reason);
     if (status != STATUS_OK) {
         group_log_is_bad(group, reason, status); /* before anything is called applied that the image does not have yet */

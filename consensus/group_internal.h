@@ -134,9 +134,9 @@ void group_say(const struct group *group, enum log_level level, const char *form
 /* -- group.c -- */
 /* The change of members at `index`. CORRUPT: it is rotten; IO_ERROR: `reason` says which entry. */
 MUST_CHECK enum status group_read_change(struct group *group, uint64_t index, struct disk_member members[DISK_MEMBERS_MAX], uint32_t *count,
-                                         char reason[200]);
+                                         char reason[REASON_BYTES_MAX]);
 /* Changes of members in the log must be readable and decode: group_open_library gives them to the library. CORRUPT, IO_ERROR: `reason` says which. */
-MUST_CHECK enum status group_check_changes(struct group *group, char reason[200]);
+MUST_CHECK enum status group_check_changes(struct group *group, char reason[REASON_BYTES_MAX]);
 /* Close the library; nothing is sent or received until group_start. */
 void group_stop(struct group *group);
 /* This incarnation has ended: stop, and tell the node with the next tick. */
@@ -148,7 +148,7 @@ void group_address_of(uint64_t raft_id, char address[GROUP_ADDRESS_BYTES]);
 /* -- group_step.c -- */
 /* Start the library from group->start and the log behind it. CORRUPT, IO_ERROR: a change of members that group_check_changes read cannot be read any more,
  * `reason` says which; the library stays closed. */
-MUST_CHECK enum status group_open_library(struct group *group, char reason[200]);
+MUST_CHECK enum status group_open_library(struct group *group, char reason[REASON_BYTES_MAX]);
 /* Give one event to the library and do what it asks for. Returns the library's error. */
 int group_step(struct group *group, struct raft_event *event);
 void group_step_timeouts(struct group *group);

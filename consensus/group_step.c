@@ -151,7 +151,7 @@ static uint64_t first_change_needed(const struct group *group)
 }
 
 /* What stands in the log behind the checkpoint, as the library wants it. */
-static enum status make_start_entries(struct group *group, struct raft_entry **out, uint32_t *out_count, char reason[200])
+static enum status make_start_entries(struct group *group, struct raft_entry **out, uint32_t *out_count, char reason[REASON_BYTES_MAX])
 {
     uint32_t count = (uint32_t)(log_last_index(group->log) - group->start.last_index);
     *out = NULL;
@@ -183,7 +183,7 @@ static enum status make_start_entries(struct group *group, struct raft_entry **o
     return STATUS_OK;
 }
 
-enum status group_open_library(struct group *group, char reason[200])
+enum status group_open_library(struct group *group, char reason[REASON_BYTES_MAX])
 {
     const struct boot_config *boot = group->config.boot;
     uint32_t seed = 0;

@@ -81,7 +81,8 @@ MUST_CHECK enum status log_create(struct log **out, const struct machine *machin
 /* Recover from the region at `offset`, `bytes` long, what the incarnation `raft_id` wrote behind the checkpoint (index, term). A log that ends before the
  * checkpoint or disagrees with it is dropped. Nothing recovered is called persisted before log_recovered_durable().
  * BUSY: requests of a former life are under way.  CORRUPT: a durable record is bad; `reason` says which.  IO_ERROR: the disk cannot be read. */
-MUST_CHECK enum status log_open(struct log *log, uint64_t offset, uint64_t bytes, uint64_t raft_id, uint64_t index, uint64_t term, char reason[200]);
+MUST_CHECK enum status log_open(struct log *log, uint64_t offset, uint64_t bytes, uint64_t raft_id, uint64_t index, uint64_t term,
+                                char reason[REASON_BYTES_MAX]);
 /* A flush that was submitted after log_open has completed. */
 void log_recovered_durable(struct log *log);
 

@@ -385,7 +385,8 @@ static enum status play_chain(struct recovery *recovery, uint32_t first)
     return STATUS_OK;
 }
 
-enum status log_open(struct log *log, uint64_t offset, uint64_t bytes, uint64_t raft_id, uint64_t index, uint64_t term, char reason[200])
+enum status log_open(struct log *log, uint64_t offset, uint64_t bytes, uint64_t raft_id, uint64_t index, uint64_t term,
+                     char reason[REASON_BYTES_MAX])
 {
     CHECK(bytes <= log->region_bytes_max);
     CHECK(bytes % LOG_BLOCK == 0);
@@ -408,7 +409,7 @@ enum status log_open(struct log *log, uint64_t offset, uint64_t bytes, uint64_t 
         return status;
     }
     if (recovery.sequence_max > GROUP_NUMBER_MAX) {
-        snprintf(reason, 200, "log batch %llu: a sequence that cannot be", (unsigned long long)recovery.sequence_max);
+        snprintf(reason, REASON_BYTES_MAX, "log batch %llu: a sequence that cannot be", (unsigned long long)recovery.sequence_max);
         return STATUS_CORRUPT;
     }
     log->restarted = false;

@@ -34,6 +34,9 @@ enum status {
 #undef STATUS_ENUM
 };
 
+/* Where a status is not enough: a sentence for a person, its terminating zero included. */
+enum { REASON_BYTES_MAX = 200 };
+
 #define MUST_CHECK __attribute__((warn_unused_result))
 
 /* The sentence of `status`; never NULL. Returned string is static. */

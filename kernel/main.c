@@ -53,7 +53,7 @@ static const struct boot_config *read_boot_config(void)
     static struct boot_config config;
     const void *bytes;
     size_t count;
-    char reason[FAULT_REASON_BYTES_MAX];
+    char reason[REASON_BYTES_MAX];
     require(memory_module(&bytes, &count), "the boot configuration (the loader's first module)",
             "give the node its boot.conf (QEMU: -initrd), as `eidolon start` does");
     if (boot_config_check(bytes, count, reason) != STATUS_OK) {
@@ -99,7 +99,7 @@ static void reserve_world(uint64_t bytes)
 static struct node *create_node(const struct boot_config *boot)
 {
     struct node *node;
-    char reason[FAULT_REASON_BYTES_MAX];
+    char reason[REASON_BYTES_MAX];
     reserve_world(boot->world_memory_bytes);
     if (node_create(&node, machine_init(), boot, reason) != STATUS_OK) {
         platform_boot_failed(reason);

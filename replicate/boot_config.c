@@ -6,13 +6,13 @@
 #include "include/hash64.h"
 #include "replicate/node.h"
 
-static bool refuse(char reason[200], const char *text)
+static bool refuse(char reason[REASON_BYTES_MAX], const char *text)
 {
-    snprintf(reason, 200, "%s", text);
+    snprintf(reason, REASON_BYTES_MAX, "%s", text);
     return false;
 }
 
-static bool fields_valid(const struct boot_config *config, char reason[200])
+static bool fields_valid(const struct boot_config *config, char reason[REASON_BYTES_MAX])
 {
     bool count = config->node_count == 1 || config->node_count == 3 || config->node_count == 5;
     if (!count || config->node_number < 1 || config->node_number > config->node_count) {
@@ -29,7 +29,7 @@ static bool fields_valid(const struct boot_config *config, char reason[200])
     return true;
 }
 
-enum status boot_config_check(const void *bytes, size_t length, char reason[200])
+enum status boot_config_check(const void *bytes, size_t length, char reason[REASON_BYTES_MAX])
 {
     struct boot_config config;
     if (bytes == NULL || length < sizeof config) {

@@ -356,11 +356,11 @@ static enum status create_parts(struct node *node)
     return create_group(node);
 }
 
-enum status node_create(struct node **out, const struct machine *machine, const struct boot_config *boot, char reason[200])
+enum status node_create(struct node **out, const struct machine *machine, const struct boot_config *boot, char reason[REASON_BYTES_MAX])
 {
     struct node *node = machine->reserve(machine->context, sizeof *node, 64);
     if (node == NULL) {
-        snprintf(reason, 200, "this machine has no memory left for the node");
+        snprintf(reason, REASON_BYTES_MAX, "this machine has no memory left for the node");
         return STATUS_NO_MEMORY;
     }
     node->machine = machine;
@@ -368,18 +368,18 @@ enum status node_create(struct node **out, const struct machine *machine, const 
     node->started_ns = machine->now_ns(machine->context);
     enum status status = crypto_init(machine);
     if (status != STATUS_OK) {
-        snprintf(reason, 200, "the cryptographic library does not work on this machine: %s", status_sentence(status));
+        snprintf(reason, REASON_BYTES_MAX, "the cryptographic library does not work on this machine: %s", status_sentence(status));
         return status;
     }
     seal_keys_derive(&node->keys, boot->sealing_key, boot->cluster_id);
     status = identity_from_pinned_seed(&node->identity, boot->identity_seed, boot->identities[boot->node_number - 1]);
     if (status != STATUS_OK) {
-        snprintf(reason, 200, "the boot configuration's identity is not the one that it pins for this node");
+        snprintf(reason, REASON_BYTES_MAX, "the boot configuration's identity is not the one that it pins for this node");
         return status;
     }
     status = create_parts(node);
     if (status != STATUS_OK) {
-        snprintf(reason, 200, "the node cannot be set up for a world of %llu MiB: %s; give the node more memory",
+        snprintf(reason, REASON_BYTES_MAX, "the node cannot be set up for a world of %llu MiB: %s; give the node more memory",
                  (unsigned long long)(boot->world_memory_bytes >> 20), status_sentence(status));
         return status;
     }
@@ -404,7 +404,7 @@ static void adopt_blank_disk(struct node *node)
 static void open_disk(struct node *node)
 {
     enum store_disk disk = STORE_DISK_OK;
-    char why[200] = "";
+    char why[REASON_BYTES_MAX] = "";
     enum status status = store_open(node->store, &disk, why);
     if (status != STATUS_OK) {
         node_stand_aside(node, STORE_DISK_FAILED, "the disk cannot be read: %s", status_sentence(status));
@@ -419,7 +419,7 @@ static void open_disk(struct node *node)
 
 static void start_group(struct node *node)
 {
-    char why[200] = "";
+    char why[REASON_BYTES_MAX] = "";
     enum status status = group_start(node->group, store_superblock(node->store), why);
     if (status == STATUS_CORRUPT) {
         node_await_repair(node, why);

@@ -22,12 +22,12 @@
 
 struct node;
 
-/* INVALID or UNKNOWN_VERSION: the boot configuration is not usable, `reason` (200 bytes) says why. Callable on the raw bytes of the module, before
+/* INVALID or UNKNOWN_VERSION: the boot configuration is not usable, `reason` says why. Callable on the raw bytes of the module, before
  * node_create. */
-MUST_CHECK enum status boot_config_check(const void *bytes, size_t length, char reason[200]);
+MUST_CHECK enum status boot_config_check(const void *bytes, size_t length, char reason[REASON_BYTES_MAX]);
 
 /* Reserve all memory. `machine` and `boot` are borrowed for the node's life. NO_MEMORY: `reason` says how much is needed. */
-MUST_CHECK enum status node_create(struct node **out, const struct machine *machine, const struct boot_config *boot, char reason[200]);
+MUST_CHECK enum status node_create(struct node **out, const struct machine *machine, const struct boot_config *boot, char reason[REASON_BYTES_MAX]);
 /* Read the disk, recover, join the group. Always leaves a node that answers management; what is wrong with its disk shows in `status`. */
 void node_start(struct node *node);
 

@@ -125,7 +125,7 @@ static void tell_bad_superblock(const struct store *store, const uint8_t *other,
 
 /* The valid superblock with the higher sequence into *out. */
 static enum store_disk choose_superblock(struct store *store, const uint8_t blocks[2 * STORE_BLOCK_BYTES], struct disk_superblock *out,
-                                         char reason[200])
+                                         char reason[REASON_BYTES_MAX])
 {
     unsigned found = 0;
     enum status worst = STATUS_CORRUPT;
@@ -144,7 +144,7 @@ static enum store_disk choose_superblock(struct store *store, const uint8_t bloc
         found++;
     }
     if (found == 0) {
-        snprintf(reason, 200, worst == STATUS_FOREIGN            ? "the disk belongs to another cluster"
+        snprintf(reason, REASON_BYTES_MAX, worst == STATUS_FOREIGN            ? "the disk belongs to another cluster"
                               : worst == STATUS_UNKNOWN_VERSION ? "the disk was written by another version of this system"
                                                                  : "neither superblock verifies");
         return worst == STATUS_CORRUPT ? STORE_DISK_CORRUPT : STORE_DISK_FOREIGN;
@@ -156,23 +156,23 @@ static enum store_disk choose_superblock(struct store *store, const uint8_t bloc
 }
 
 /* Is the verified superblock one that this node can go on from? */
-static enum store_disk judge_superblock(struct store *store, const struct disk_superblock *superblock, char reason[200])
+static enum store_disk judge_superblock(struct store *store, const struct disk_superblock *superblock, char reason[REASON_BYTES_MAX])
 {
     if (superblock->node_number != store->config.node_number) {
-        snprintf(reason, 200, "the disk is that of node %u of this cluster", (unsigned)superblock->node_number);
+        snprintf(reason, REASON_BYTES_MAX, "the disk is that of node %u of this cluster", (unsigned)superblock->node_number);
         return STORE_DISK_FOREIGN;
     }
     if (superblock->world_pages_max != store->pages_max) {
-        snprintf(reason, 200, "the disk was made for a world of %u MiB", (unsigned)(superblock->world_pages_max / 256));
+        snprintf(reason, REASON_BYTES_MAX, "the disk was made for a world of %u MiB", (unsigned)(superblock->world_pages_max / 256));
         return STORE_DISK_FOREIGN;
     }
     if (superblock->disk_bytes > store->machine->disk_bytes) {
-        snprintf(reason, 200, "the disk was made with %llu MiB and has only %llu MiB now", (unsigned long long)(superblock->disk_bytes >> 20),
+        snprintf(reason, REASON_BYTES_MAX, "the disk was made with %llu MiB and has only %llu MiB now", (unsigned long long)(superblock->disk_bytes >> 20),
                  (unsigned long long)(store->machine->disk_bytes >> 20));
         return STORE_DISK_SMALL;
     }
     if (!geometry_valid(store, superblock)) {
-        snprintf(reason, 200, "the superblock verifies but its fields are out of range");
+        snprintf(reason, REASON_BYTES_MAX, "the superblock verifies but its fields are out of range");
         return STORE_DISK_CORRUPT;
     }
     return STORE_DISK_OK;
@@ -194,12 +194,12 @@ static void take_superblock(struct store *store, const struct disk_superblock *s
     memcpy(store->checkpoint.members, superblock->members, sizeof superblock->members);
 }
 
-enum status store_open(struct store *store, enum store_disk *disk, char reason[200])
+enum status store_open(struct store *store, enum store_disk *disk, char reason[REASON_BYTES_MAX])
 {
     reason[0] = '\0';
     uint64_t least = disk_bytes_min((uint64_t)store->pages_max * STORE_BLOCK_BYTES);
     if (store->machine->disk_bytes < least) {
-        snprintf(reason, 200, "the disk has %llu MiB; this world needs at least %llu", (unsigned long long)(store->machine->disk_bytes >> 20),
+        snprintf(reason, REASON_BYTES_MAX, "the disk has %llu MiB; this world needs at least %llu", (unsigned long long)(store->machine->disk_bytes >> 20),
                  (unsigned long long)((least + (1u << 20) - 1) >> 20));
         *disk = STORE_DISK_SMALL;
         return STATUS_OK;
@@ -208,7 +208,7 @@ enum status store_open(struct store *store, enum store_disk *disk, char reason[2
     slots_clear(store);
     uint8_t *blocks = store->read_buffer;
     if (store->machine->block_read(store->machine->context, 0, blocks, 4 * STORE_BLOCK_BYTES) != STATUS_OK) {
-        snprintf(reason, 200, "the first blocks of the disk cannot be read");
+        snprintf(reason, REASON_BYTES_MAX, "the first blocks of the disk cannot be read");
         *disk = STORE_DISK_FAILED;
         return STATUS_OK;
     }

@@ -58,9 +58,9 @@ struct store_config {
 
 MUST_CHECK enum status store_create(struct store **out, const struct store_config *config);
 
-/* Read superblocks and the whole map (not the pages). Synchronous, at boot. *disk says what was found; for CORRUPT and FOREIGN `reason` (200
- * bytes) says what exactly. Returns OK whenever *disk could be told. */
-MUST_CHECK enum status store_open(struct store *store, enum store_disk *disk, char reason[200]);
+/* Read superblocks and the whole map (not the pages). Synchronous, at boot. *disk says what was found; for CORRUPT and FOREIGN `reason`
+ * says what exactly. Returns OK whenever *disk could be told. */
+MUST_CHECK enum status store_open(struct store *store, enum store_disk *disk, char reason[REASON_BYTES_MAX]);
 /* Make this disk a stranger's under a new incarnation (blank, or given up as corrupt): both superblocks anew, `joining` = 1, empty checkpoint, no votes.
  * Synchronous write and flush, at boot or on removal. */
 MUST_CHECK enum status store_adopt(struct store *store, uint64_t incarnation);
@@ -118,7 +118,8 @@ void store_install_abort(struct store *store);
 
 /* The disk failed while a superblock was written: nothing more is written until the next boot. */
 bool store_failed(const struct store *store);
-/* When store_checkpoint_step or store_install_step, whichever is under way, could do something: machine time in ns, in the past if now; UINT64_MAX: nothing is under way, or it waits for the disk or the peer. */
+/* When store_checkpoint_step or store_install_step, whichever is under way, could do something: machine time in ns, in the past if now; UINT64_MAX:
+ * nothing is under way, or it waits for the disk or the peer. */
 uint64_t store_deadline_ns(const struct store *store);
 /* Handed to the disk since store_create: pages, map nodes, superblocks. */
 uint64_t store_written_bytes(const struct store *store);

@@ -70,7 +70,7 @@ static bool load_inner(struct store *store, uint32_t level, uint32_t index)
 }
 
 /* All nodes of one level; those that do not verify are left out, and the first of them is told. */
-static enum status load_level(struct store *store, uint32_t level, char reason[200])
+static enum status load_level(struct store *store, uint32_t level, char reason[REASON_BYTES_MAX])
 {
     enum status first = STATUS_OK;
     for (uint32_t index = 0; index < store->node_count[level - 1]; index++) {
@@ -84,15 +84,15 @@ static enum status load_level(struct store *store, uint32_t level, char reason[2
             status = STATUS_INVALID;
         }
         if (status != STATUS_OK && first == STATUS_OK) {
-            snprintf(reason, 200, "page store: map node %u of level %u in slot %u: %s", (unsigned)index, (unsigned)level, (unsigned)reference->slot,
-                     status_sentence(status));
+            snprintf(reason, REASON_BYTES_MAX, "page store: map node %u of level %u in slot %u: %s", (unsigned)index, (unsigned)level,
+                     (unsigned)reference->slot, status_sentence(status));
             first = status == STATUS_IO_ERROR ? STATUS_IO_ERROR : STATUS_CORRUPT;
         }
     }
     return first;
 }
 
-static enum status load_record(struct store *store, const struct disk_superblock *superblock, char reason[200])
+static enum status load_record(struct store *store, const struct disk_superblock *superblock, char reason[REASON_BYTES_MAX])
 {
     if (superblock->epoch == 0) {
         return STATUS_OK;
@@ -112,12 +112,12 @@ static enum status load_record(struct store *store, const struct disk_superblock
         slot_unmark(store, superblock->world_record.slot, SLOT_CURRENT);
     }
     if (status == STATUS_UNKNOWN_VERSION) {
-        snprintf(reason, 200, "the world on this disk has record version %u and ABI version %u; this build knows %u and %u",
+        snprintf(reason, REASON_BYTES_MAX, "the world on this disk has record version %u and ABI version %u; this build knows %u and %u",
                  (unsigned)record.version, (unsigned)record.abi_version, WORLD_RECORD_VERSION, ABI_VERSION);
         return STATUS_UNKNOWN_VERSION;
     }
     if (status != STATUS_OK) {
-        snprintf(reason, 200, "page store: world record in slot %u: %s", (unsigned)superblock->world_record.slot, status_sentence(status));
+        snprintf(reason, REASON_BYTES_MAX, "page store: world record in slot %u: %s", (unsigned)superblock->world_record.slot, status_sentence(status));
         return status == STATUS_IO_ERROR ? STATUS_IO_ERROR : STATUS_CORRUPT;
     }
     store->current.record = superblock->world_record;
@@ -134,7 +134,7 @@ static enum status worse(enum status a, enum status b)
     return a == STATUS_IO_ERROR && b == STATUS_CORRUPT ? a : b;
 }
 
-enum status map_load(struct store *store, const struct disk_superblock *superblock, char reason[200])
+enum status map_load(struct store *store, const struct disk_superblock *superblock, char reason[REASON_BYTES_MAX])
 {
     map_clear_current(store);
     enum status status = load_record(store, superblock, reason);
@@ -143,7 +143,7 @@ enum status map_load(struct store *store, const struct disk_superblock *superblo
     }
     if (superblock->map_levels != 0) {
         if (!claim_slot(store, superblock->map_root.slot)) {
-            snprintf(reason, 200, "page store: the root of the map stands in slot %u", (unsigned)superblock->map_root.slot);
+            snprintf(reason, REASON_BYTES_MAX, "page store: the root of the map stands in slot %u", (unsigned)superblock->map_root.slot);
             return worse(status, STATUS_CORRUPT);
         }
         store->current.nodes[store->levels - 1][0] = superblock->map_root;
@@ -152,7 +152,7 @@ enum status map_load(struct store *store, const struct disk_superblock *superblo
         }
     }
     if (status == STATUS_OK && map_page_count(store->current.pages, store->pages_max) != superblock->page_count) {
-        snprintf(reason, 200, "page store: the map does not have the number of pages that the superblock names");
+        snprintf(reason, REASON_BYTES_MAX, "page store: the map does not have the number of pages that the superblock names");
         status = STATUS_CORRUPT;
     }
     map_drop_next(store);

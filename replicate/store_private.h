@@ -147,7 +147,7 @@ void store_blocks_drop(struct store *store);
 /* -- store_map.c -- */
 /* Read the map that `superblock` names into `current` and mark its slots. CORRUPT, IO_ERROR: `reason` says what; what did verify is in `current`.
  * UNKNOWN_VERSION: the world was left by another build. */
-MUST_CHECK enum status map_load(struct store *store, const struct disk_superblock *superblock, char reason[200]);
+MUST_CHECK enum status map_load(struct store *store, const struct disk_superblock *superblock, char reason[REASON_BYTES_MAX]);
 void map_clear_current(struct store *store);
 /* Replace the entry of `page` in `next`; NULL: absent. A slot that only the old entry needed is free. */
 void map_set_next(struct store *store, uint32_t page, const struct store_page_reference *reference);

@@ -43,7 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         }
         memcpy(module, &config, sizeof config);
     }
-    char reason[200];
+    char reason[REASON_BYTES_MAX];
     memset(reason, 'x', sizeof reason);
     if (boot_config_check(module, length, reason) == STATUS_OK) {
         check_accepted(&config);

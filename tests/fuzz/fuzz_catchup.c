@@ -159,7 +159,7 @@ static void make_node(bool leads)
     seal_keys_derive(&keys, key, cluster);
     make_store();
     enum store_disk disk;
-    char reason[200];
+    char reason[REASON_BYTES_MAX];
     CHECK(store_open(store, &disk, reason) == STATUS_OK);
     CHECK(store_adopt(store, 1000) == STATUS_OK);
     const struct image_config image_config = {.machine = &machine->fake.machine, .before_change = changing, .segment_rights = writable};
@@ -392,7 +392,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     if (group.installed) {
         uint64_t digest = store_checkpoint(store)->digest;
         enum store_disk disk;
-        char reason[200];
+        char reason[REASON_BYTES_MAX];
         make_store();
         CHECK(store_open(store, &disk, reason) == STATUS_OK);
         CHECK(disk == STORE_DISK_OK);

@@ -344,7 +344,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     if ((flags & 32) != 0) {
         fuzz_log_write(&input, &machine, DISK_LOG_OFFSET, superblock.log_bytes, raft_id_make(SELF, INCARNATION));
     }
-    char reason[200] = "";
+    char reason[REASON_BYTES_MAX] = "";
     enum status status = group_start(group, &superblock, reason);
     CHECK(status == STATUS_OK || status == STATUS_CORRUPT || status == STATUS_INVALID);
     CHECK(status == STATUS_OK || reason[0] != '\0');

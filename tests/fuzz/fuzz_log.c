@@ -65,7 +65,7 @@ static bool go_on(uint64_t *checkpoint, uint64_t *term, uint64_t advance)
     *term = log_term_of(log_, advance);
     *checkpoint = advance;
     uint64_t sum = read_all(advance, index);
-    char reason[200];
+    char reason[REASON_BYTES_MAX];
     enum status status = log_open(log_, OFFSET, REGION_BYTES, raft_id, *checkpoint, *term, reason);
     if (status == STATUS_CORRUPT && log_->next_sequence == 1 && strstr(reason, "cannot be") != NULL) {
         return false; /* counted past what is believed: said, not forgotten */
@@ -85,7 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     uint8_t first = fuzz_byte(&input);
     uint64_t checkpoint = first % 8u, term = checkpoint > 0 ? 1 + fuzz_byte(&input) % 4u : 0;
     fuzz_log_write(&input, &machine, OFFSET, REGION_BYTES, raft_id);
-    char reason[200] = "";
+    char reason[REASON_BYTES_MAX] = "";
     enum status status = log_open(log_, OFFSET, REGION_BYTES, raft_id, checkpoint, term, reason);
     CHECK(status == STATUS_OK || status == STATUS_CORRUPT);
     CHECK(status == STATUS_OK || reason[0] != '\0');

@@ -71,7 +71,7 @@ static void prepare(void)
         identity_from_seed(&identity, seed);
         memcpy(boot.identities[i], identity.public_key, sizeof boot.identities[i]);
     }
-    char reason[200];
+    char reason[REASON_BYTES_MAX];
     CHECK(node_create(&node, &machine.fake.machine, &boot, reason) == STATUS_OK);
     node_set_last_words(node, "the words of a node that died");
     node_start(node);

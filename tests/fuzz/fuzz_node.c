@@ -103,7 +103,7 @@ static void make_node(void)
         identity_from_seed(&identity, boot.identity_seed);
         memcpy(boot.identities[i], identity.public_key, sizeof boot.identities[i]);
     }
-    char reason[200];
+    char reason[REASON_BYTES_MAX];
     CHECK(node_create(&node, &machine.fake.machine, &boot, reason) == STATUS_OK);
     /* As after a start from the disk of a new cluster, but the group is played. */
     enum store_disk disk;

@@ -198,7 +198,7 @@ static void checkpoint(void)
     CHECK(status == STATUS_EMPTY);
     store_check(store);
     enum store_disk disk;
-    char reason[200];
+    char reason[REASON_BYTES_MAX];
     image_clear(image);
     boot();
     CHECK(store_open(store, &disk, reason) == STATUS_OK);
@@ -218,7 +218,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         put_superblock(&input, 1);
     }
     enum store_disk disk = STORE_DISK_FAILED;
-    char reason[200];
+    char reason[REASON_BYTES_MAX];
     CHECK(store_open(store, &disk, reason) == STATUS_OK);
     store_check(store);
     if (disk == STORE_DISK_OK && fill() == STATUS_OK) {

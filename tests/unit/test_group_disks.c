@@ -374,7 +374,7 @@ static void test_group_superblock_that_cannot_be_is_invalid(void **state)
     struct cluster *cluster = cluster_elected(3, 18);
     struct cluster_node *node = cluster_follower(cluster, cluster_leader(cluster), 0);
     struct disk_superblock good = node->superblock;
-    char reason[200] = "";
+    char reason[REASON_BYTES_MAX] = "";
     for (unsigned i = 0; i < 5; i++) {
         struct disk_superblock bad = good;
         switch (i) {

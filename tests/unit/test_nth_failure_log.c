@@ -39,7 +39,7 @@ static enum status append(struct life *life, uint64_t index, uint64_t term)
 
 static enum status open_log(struct life *life)
 {
-    char reason[200] = "";
+    char reason[REASON_BYTES_MAX] = "";
     enum status status = log_create(&life->log, &life->fake.machine, REGION_BYTES);
     if (status == STATUS_OK) {
         status = log_open(life->log, REGION_OFFSET, REGION_BYTES, raft_id, life->checkpoint, 1, reason);

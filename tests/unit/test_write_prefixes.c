@@ -132,7 +132,7 @@ static uint32_t body_bytes(uint64_t index)
 static void assert_starts(void)
 {
     enum store_disk disk;
-    char reason[200] = "";
+    char reason[REASON_BYTES_MAX] = "";
     bool fresh;
     assert_int_equal(store_open(reader->store, &disk, reason), STATUS_OK);
     assert_int_equal(disk, STORE_DISK_OK);

@@ -27,7 +27,7 @@ struct cluster_node {
     bool stalled_disk;              /* its disk completes nothing */
     bool start_wanted;
     enum status start_status;
-    char reason[200];
+    char reason[REASON_BYTES_MAX];
 
     /* What the store would hold. */
     struct disk_superblock superblock;

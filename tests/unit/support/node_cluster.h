@@ -32,7 +32,7 @@ struct nodes_node {
     char lines[NODES_LINES][400];     /* what it logged last, also in former lives */
     unsigned line_count, errors;      /* errors: lines of LOG_ERROR, in all */
     bool create_failed;               /* node_create said no, in this life: `reason` */
-    char reason[200];
+    char reason[REASON_BYTES_MAX];
 };
 
 struct nodes {

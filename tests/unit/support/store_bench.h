@@ -24,7 +24,7 @@ struct bench {
     uint64_t epoch;
     uint8_t *delta_buffer, *undo_buffer;
     enum store_disk disk;
-    char reason[200];
+    char reason[REASON_BYTES_MAX];
 };
 
 /* Create store and image over the disk as it is, without opening it. */
