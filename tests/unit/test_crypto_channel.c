@@ -13,8 +13,8 @@
 
 #include "crypto/channel.h"
 #include "crypto/handshake.h"
-#include "crypto/random.h"
 #include "crypto/seal.h"
+#include "tests/unit/support/crypto_set_up.h"
 #include "tests/unit/support/fake_machine.h"
 
 enum { LOW = 1, HIGH = 2, DEADLINE = 1000 };
@@ -781,16 +781,6 @@ static void test_channel_key_used_for_too_many_messages_is_invalid(void **state)
     pair_free(pair);
 }
 
-static int set_up(void **state)
-{
-    (void)state;
-    struct fake_machine fake;
-    fake_machine_init(&fake, 1, 16, 1 << 20);
-    enum status status = crypto_init(&fake.machine);
-    fake_machine_destroy(&fake);
-    return status == STATUS_OK ? 0 : -1;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -830,5 +820,5 @@ int main(void)
         cmocka_unit_test(test_channel_key_used_for_too_many_messages_is_invalid),
         cmocka_unit_test(test_channel_random_bytes_end_the_channel_in_every_state),
     };
-    return cmocka_run_group_tests(tests, set_up, NULL);
+    return cmocka_run_group_tests(tests, test_crypto_set_up, NULL);
 }

@@ -10,6 +10,7 @@
 
 #include "crypto/identity.h"
 #include "crypto/random.h"
+#include "tests/unit/support/crypto_set_up.h"
 #include "tests/unit/support/fake_machine.h"
 
 /* RFC 8032, section 7.1, test 2. */
@@ -86,20 +87,6 @@ static void test_crypto_init_for_a_second_machine_is_ok(void **state)
     fake_machine_destroy(&other);
 }
 
-static int set_up(void **state)
-{
-    static struct fake_machine fake;
-    fake_machine_init(&fake, 1, 16, 1 << 20);
-    *state = &fake;
-    return crypto_init(&fake.machine) == STATUS_OK ? 0 : -1;
-}
-
-static int tear_down(void **state)
-{
-    fake_machine_destroy(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -109,5 +96,5 @@ int main(void)
         cmocka_unit_test(test_identity_wiped_holds_nothing),
         cmocka_unit_test(test_crypto_init_for_a_second_machine_is_ok),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, test_crypto_set_up, NULL);
 }

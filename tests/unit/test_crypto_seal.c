@@ -8,10 +8,9 @@
 
 #include <cmocka.h>
 
-#include "crypto/random.h"
 #include "crypto/seal.h"
 #include "include/hash64.h"
-#include "tests/unit/support/fake_machine.h"
+#include "tests/unit/support/crypto_set_up.h"
 
 static const uint8_t sealing_key[32] = "the sealing key of the cluster";
 static const uint8_t other_key[32] = "another sealing key altogether";
@@ -277,20 +276,6 @@ static void test_seal_vote_checks_ok_and_each_fault_is_found(void **state)
     }
 }
 
-static int set_up(void **state)
-{
-    static struct fake_machine fake;
-    fake_machine_init(&fake, 1, 16, 1 << 20);
-    *state = &fake;
-    return crypto_init(&fake.machine) == STATUS_OK ? 0 : -1;
-}
-
-static int tear_down(void **state)
-{
-    fake_machine_destroy(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -310,5 +295,5 @@ int main(void)
         cmocka_unit_test(test_seal_members_checks_ok_and_each_fault_is_found),
         cmocka_unit_test(test_seal_vote_checks_ok_and_each_fault_is_found),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, test_crypto_set_up, NULL);
 }

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "crypto/random.h"
+#include "tests/unit/support/crypto_set_up.h"
 #include "tests/unit/support/group_cluster.h"
 
 static void test_group_three_nodes_elect_and_apply_the_same(void **state)
@@ -447,16 +447,6 @@ static void test_group_chaos_heals_and_all_agree(void **state)
     }
 }
 
-static int set_up(void **state)
-{
-    (void)state;
-    struct fake_machine fake;
-    fake_machine_init(&fake, 1, 16, 1 << 20);
-    enum status status = crypto_init(&fake.machine);
-    fake_machine_destroy(&fake);
-    return status == STATUS_OK ? 0 : -1;
-}
-
 /* With an argument: only the tests whose names match it, such as '*chaos*'. */
 int main(int argc, char **argv)
 {
@@ -483,5 +473,5 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_group_idle_does_not_spin),
         cmocka_unit_test(test_group_chaos_heals_and_all_agree),
     };
-    return cmocka_run_group_tests(tests, set_up, NULL);
+    return cmocka_run_group_tests(tests, test_crypto_set_up, NULL);
 }

@@ -11,7 +11,7 @@
 
 #include "consensus/group_internal.h"
 #include "consensus/log_internal.h"
-#include "crypto/random.h"
+#include "tests/unit/support/crypto_set_up.h"
 #include "tests/unit/support/group_cluster.h"
 
 static void test_group_power_loss_of_all_keeps_what_was_committed(void **state)
@@ -707,16 +707,6 @@ static void test_group_joining_disk_with_log_entries_is_corrupt(void **state)
     cluster_destroy(cluster);
 }
 
-static int set_up(void **state)
-{
-    (void)state;
-    struct fake_machine fake;
-    fake_machine_init(&fake, 1, 16, 1 << 20);
-    enum status status = crypto_init(&fake.machine);
-    fake_machine_destroy(&fake);
-    return status == STATUS_OK ? 0 : -1;
-}
-
 /* With an argument: only the tests whose names match it, such as '*chaos*'. */
 int main(int argc, char **argv)
 {
@@ -752,5 +742,5 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_group_checkpoint_beyond_what_its_own_log_has_flushed_waits),
         cmocka_unit_test(test_group_joining_disk_with_log_entries_is_corrupt),
     };
-    return cmocka_run_group_tests(tests, set_up, NULL);
+    return cmocka_run_group_tests(tests, test_crypto_set_up, NULL);
 }

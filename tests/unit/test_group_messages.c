@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "consensus/group_internal.h"
-#include "crypto/random.h"
+#include "tests/unit/support/crypto_set_up.h"
 #include "tests/unit/support/group_cluster.h"
 
 /* A message as `from` could have sent it to `to`. */
@@ -499,16 +499,6 @@ static void test_group_rogue_with_a_valid_key_aborts_nobody(void **state)
     }
 }
 
-static int set_up(void **state)
-{
-    (void)state;
-    struct fake_machine fake;
-    fake_machine_init(&fake, 1, 16, 1 << 20);
-    enum status status = crypto_init(&fake.machine);
-    fake_machine_destroy(&fake);
-    return status == STATUS_OK ? 0 : -1;
-}
-
 /* With an argument: only the tests whose names match it, such as '*chaos*'. */
 int main(int argc, char **argv)
 {
@@ -531,5 +521,5 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_group_hello_of_numbers_that_cannot_be_is_refused),
         cmocka_unit_test(test_group_rogue_with_a_valid_key_aborts_nobody),
     };
-    return cmocka_run_group_tests(tests, set_up, NULL);
+    return cmocka_run_group_tests(tests, test_crypto_set_up, NULL);
 }

@@ -12,8 +12,8 @@
 #include "consensus/limits.h"
 #include "consensus/peers.h"
 #include "crypto/channel.h"
-#include "crypto/random.h"
 #include "include/disk_format.h"
+#include "tests/unit/support/crypto_set_up.h"
 #include "tests/unit/support/fake_links.h"
 
 enum { NODES = 3 };
@@ -820,16 +820,6 @@ static void test_peers_alone_has_nothing_to_do(void **state)
     cluster_free(cluster);
 }
 
-static int set_up(void **state)
-{
-    (void)state;
-    struct fake_machine fake;
-    fake_machine_init(&fake, 1, 16, 1 << 20);
-    enum status status = crypto_init(&fake.machine);
-    fake_machine_destroy(&fake);
-    return status == STATUS_OK ? 0 : -1;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -860,5 +850,5 @@ int main(void)
         cmocka_unit_test(test_peers_create_without_memory_is_no_memory),
         cmocka_unit_test(test_peers_alone_has_nothing_to_do),
     };
-    return cmocka_run_group_tests(tests, set_up, NULL);
+    return cmocka_run_group_tests(tests, test_crypto_set_up, NULL);
 }

@@ -10,8 +10,8 @@
 
 #include "consensus/limits.h"
 #include "consensus/vote.h"
-#include "crypto/random.h"
 #include "crypto/seal.h"
+#include "tests/unit/support/crypto_set_up.h"
 #include "tests/unit/support/fake_machine.h"
 
 enum { DISK = 1 << 20, SLOT_A = 2 * DISK_BLOCK_BYTES, SLOT_B = 3 * DISK_BLOCK_BYTES };
@@ -247,16 +247,6 @@ static void test_vote_failed_write_is_never_durable(void **state)
     fake_machine_destroy(&bench.fake);
 }
 
-static int set_up(void **state)
-{
-    (void)state;
-    struct fake_machine fake;
-    fake_machine_init(&fake, 1, 16, 1 << 20);
-    enum status status = crypto_init(&fake.machine);
-    fake_machine_destroy(&fake);
-    return status == STATUS_OK ? 0 : -1;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -270,5 +260,5 @@ int main(void)
         cmocka_unit_test(test_vote_evidence_grows_is_kept_and_makes_room),
         cmocka_unit_test(test_vote_failed_write_is_never_durable),
     };
-    return cmocka_run_group_tests(tests, set_up, NULL);
+    return cmocka_run_group_tests(tests, test_crypto_set_up, NULL);
 }
