@@ -175,17 +175,20 @@ class SessionTest(unittest.TestCase):
 
     def test_exec_that_begins_while_the_session_ends_keeps_it(self):
         ending = self.world.session("ending")
-        late = self.world.connect(first=b"exec ending 80\nimport gc, time; x = [1] * 3; time.sleep(1); ")
+        source = b"import gc, time; x = [1] * 3; time.sleep(60); gc.collect(); print('lives', x)"
+        late = self.world.connect(first=b"exec ending %d\n" % len(source) + source[:40])
         line = b"import sys; print('x' * 80612); sys.exit()\n"  # what TCP and the session hold, but for the last words of the session
         self.world.exec("'here'")
         self.world.command("hold")
         ending.send(line)
-        time.sleep(0.3)
-        late.send("gc.collect(); print('lives', x)".ljust(80 - len("import gc, time; x = [1] * 3; time.sleep(1); ")))
-        time.sleep(0.2)
+        wait_until(lambda: self.world.is_stuck(3), "the session waits for its viewer")  # two frames may be acknowledgements to others
+        before = self.world.stats()["frames_in"]
+        late.send(source[40:])
+        wait_until(lambda: self.world.stats()["frames_in"] > before and self.world.is_stuck(), "the exec has begun")
         self.world.command("release")
-        late.expect(r"lives \[1, 1, 1\]")
         ending.expect("it has threads that run.*>>> $")
+        self.world.command("forward 60000")
+        late.expect(r"lives \[1, 1, 1\]")
 
     # --- terminals
 

@@ -109,6 +109,11 @@ class World:
         words = self.command("stats").split()
         return dict(zip(words[::2], map(int, words[1::2])))
 
+    def is_stuck(self, held=1):
+        """The world took all frames that came and has nothing to do, and so many of its own, or more, are kept back."""
+        stats = self.stats()
+        return stats["waits"] > stats["wakes"] and stats["unread"] == 0 and stats["held"] >= held
+
     def connect(self, port=7000, first=b""):
         return Client(self.forwards[port], first)
 

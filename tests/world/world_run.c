@@ -8,8 +8,9 @@
  * While the world computes, a timer lets frames in, as interrupts do.
  *
  * Commands on stdin, one a line, each answered by one line:
- *   stats    waits N wakes N frames_in N frames_out N pages_written N resumed N console N
- *            (pages_written: world pages that were written since the last `watch`, for as long as it is on)
+ *   stats    waits N wakes N frames_in N frames_out N unread N held N pages_written N resumed N console N
+ *            (unread: frames that the world has not taken yet; held: frames of the world that have not gone out yet;
+ *            pages_written: world pages that were written since the last `watch`, for as long as it is on)
  *   watch    count the pages that are written from now on
  *   resume   the world is told that it was taken over
  *   hold     frames of the world are kept back, and their slots not released
@@ -273,8 +274,9 @@ static void watch(void)
 static void answer(const char *command)
 {
     if (strcmp(command, "stats") == 0) {
-        printf("waits %lu wakes %lu frames_in %lu frames_out %lu pages_written %lu resumed %lu console %lu\n", run.waits, run.wakes,
-               run.frames_in, run.frames_out, run.pages_written, run.info->resumed, run.console_bytes);
+        printf("waits %lu wakes %lu frames_in %lu frames_out %lu unread %u held %u pages_written %lu resumed %lu console %lu\n", run.waits,
+               run.wakes, run.frames_in, run.frames_out, run.receive_info->produced - ring_state()->receive_consumed,
+               ring_state()->transmit_produced - run.transmit_taken, run.pages_written, run.info->resumed, run.console_bytes);
     } else if (strcmp(command, "watch") == 0) {
         watch();
         puts("ok");
