@@ -32,9 +32,9 @@ $(world_image): $(mpy_cross) $(world_libraries) $(world_sources) objects/objects
 
 world_run := $(build)/world_run
 
-$(world_run): $(build)/host/tests/world/world_run.c.o
+$(world_run): $(call objects_of,host,$(sort $(wildcard tests/world/*.c)))
 	$(call say,LD,'$@')
-	$(quiet)$(CC) $(host_flags) $< -lslirp -o $@
+	$(quiet)$(CC) $(host_flags) $^ -lslirp -o $@
 
 test-world: $(world_image) $(world_run)
 	@BUILD=$(abspath $(build)) tests/world/run
