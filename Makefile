@@ -239,6 +239,9 @@ $(test_programs): $(build)/asan/%: $(build)/asan/%.c.o $(test_libraries)
 	$(call say,LD,'$@')
 	$(quiet)$(CC) $(asan_flags) $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lcmocka -o $@
 
+# Both sides of the catch-up share stand-ins, which the library would give to programs that use the real modules.
+$(addprefix $(build)/asan/tests/unit/test_catchup_,giver taker): $(build)/asan/tests/unit/catchup_pair.c.o
+
 # One program for each decoder. libsodium is the host's: what the fuzzer should see is our code.
 fuzz_programs := $(patsubst %.c,$(build)/fuzz/%,$(fuzz_sources))
 fuzz_libraries := $(addprefix $(build)/fuzz/,libsupport.a libportable.a libraft.a) $(build)/host/libsodium.a
