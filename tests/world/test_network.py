@@ -7,7 +7,7 @@ import time
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 
-from world import World, wait_until
+from world import World, WorldTest, wait_until
 
 STACK_MARK = (0x5AFE57AC5AFE57AC).to_bytes(8, "little")[:4]
 RING_SLOTS = 256  # ABI_FRAME_SLOTS
@@ -51,14 +51,7 @@ _thread.start_new_thread(listen, ())
 ANSWERS = ECHO.replace("c.sendall(d)", "c.sendall(answer)") + "answer = b''.join(b'%d ' % i for i in range(10000))\n"
 
 
-class NetworkTest(unittest.TestCase):
-    def setUp(self):
-        self.world = World(ports=(8001,))
-
-    def tearDown(self):
-        self.assertTrue(self.world.alive(), open(self.world.log_path).read())
-        self.world.stop()
-
+class NetworkTest(WorldTest):
     def run_source(self, source):
         output, raised = self.world.exec(source)
         self.assertFalse(raised, output)

@@ -4,6 +4,7 @@ import re
 import socket
 import subprocess
 import time
+import unittest
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("BUILD", os.path.join(TOP, "build"))
@@ -163,6 +164,21 @@ class World:
         self.log.close()
         os.unlink(self.log_path)
         os.unlink(self.neighbour_path)
+
+
+class WorldTest(unittest.TestCase):
+    """Each test has a world of its own, which must outlive it."""
+
+    def setUp(self):
+        self.world = World(ports=(8001,))
+
+    def tearDown(self):
+        self.assertTrue(self.world.alive(), open(self.world.log_path).read())
+        self.world.stop()
+
+    def raises(self, error, source, name="main"):
+        output, raised = self.world.exec(source, name)
+        self.assertTrue(raised and error in output, output)
 
 
 def parse_exec(answer):
