@@ -17,8 +17,8 @@ enum {
     DEVICE_OK = 0,
     DEVICE_PENDING = 0xff,             /* ours: the device has not written the status yet */
     PARTS_MAX = 3,
-    READ_SPINS = 200,                  /* looks at the ring before the processor halts: a cached read takes a few microseconds */
-    READ_HALT_NS = 2000000,            /* longest halt while waiting */
+    SYNC_SPINS = 200,                  /* looks at the ring before the processor halts: a cached read takes a few microseconds */
+    SYNC_HALT_NS = 2000000,            /* longest halt while waiting */
 };
 
 #define FEATURE_READ_ONLY (1ull << 5)
@@ -202,14 +202,14 @@ static void wait_for_sync(void)
     uint64_t deadline_ns = timer_now_ns() + BLOCK_SYNC_DEADLINE_MS * 1000000ull;
     for (unsigned spins = 0; sync_under_way; spins++) {
         collect();
-        if (!sync_under_way || spins < READ_SPINS) {
+        if (!sync_under_way || spins < SYNC_SPINS) {
             continue;
         }
         uint64_t now_ns = timer_now_ns();
         if (now_ns >= deadline_ns) {
             return;
         }
-        timer_arm(now_ns + READ_HALT_NS);
+        timer_arm(now_ns + SYNC_HALT_NS);
         platform_idle();
     }
 }
