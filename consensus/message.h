@@ -88,7 +88,8 @@ static_assert(sizeof(struct message_append_result) == 48, "wire layout");
 static_assert(sizeof(struct message_vote) == 48, "wire layout");
 static_assert(sizeof(struct message_vote_result) == 32, "wire layout");
 static_assert(sizeof(struct message_timeout_now) == 40, "wire layout");
-static_assert(sizeof(struct message_append) + APPEND_ENTRIES_MAX * sizeof(struct message_entry) <= PEERS_HEADER_BYTES_MAX, "descriptions of a message's entries fit its header");
+static_assert(sizeof(struct message_append) + APPEND_ENTRIES_MAX * sizeof(struct message_entry) <= PEERS_HEADER_BYTES_MAX,
+              "descriptions of a message's entries fit its header");
 
 /* A decoded message. */
 struct message {

@@ -151,7 +151,8 @@ void world_birth(struct world *world)
     if (!loaded || heap_base + (1u << 20) > ABI_WORLD_BASE + record->memory_bytes ||
         !add_segment(record, stack_base, STACK_BYTES, PAGE_WRITE) ||
         !add_segment(record, heap_base, ABI_WORLD_BASE + record->memory_bytes - heap_base, PAGE_WRITE)) {
-        world_stop(world, WORLD_STOP_BIRTH, "the fresh world of this build cannot be loaded: its image is missing, malformed or larger than the world's memory");
+        world_stop(world, WORLD_STOP_BIRTH,
+                   "the fresh world of this build cannot be loaded: its image is missing, malformed or larger than the world's memory");
         return;
     }
     struct abi_info info;
