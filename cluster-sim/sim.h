@@ -216,6 +216,7 @@ struct sim {
     unsigned pause_ms;               /* between bursts of a client, at most */
     bool heavy;                      /* requests change much memory */
     bool plain;                      /* disks as `eidolon create` makes them, and no checkpoints but those that a full log asks for */
+    uint64_t fill_step_ns;           /* what a step of reading an image from the disk takes, in which its node does nothing else */
     uint64_t checkpoint_interval_ms; /* mean, beyond those; 0: none */
     bool healed, quiet, verbose;
     struct sim_event *heap;

@@ -11,6 +11,7 @@
 #include "cluster-sim/sim.h"
 #include "crypto/random.h"
 #include "include/check.h"
+#include "include/hash64.h"
 
 enum { LIVENESS_SECONDS = 40, JOBS_MAX = 64, RARE_PERCENT = 3, RESTLESS_PAUSE_MS = 200, STORM_INTERVAL_MS = 400 };
 
@@ -77,6 +78,8 @@ void sim_create(struct sim *into, uint64_t seed, unsigned nodes, uint64_t minute
     into->random = seed * 0x2545f4914f6cdd1dull + 1;
     into->node_count = nodes;
     into->end_ns = minutes * 60 * SIM_SECOND;
+    static const uint64_t fill_steps_ms[] = {0, 1, 4, 4, 20, 50};
+    into->fill_step_ns = fill_steps_ms[hash64_fold(seed, into->random) % (sizeof fill_steps_ms / sizeof fill_steps_ms[0])] * SIM_MS;
     into->disk_bytes = into->plain ? SIM_DISK_BYTES_MAX : SIM_DISK_BYTES;
     into->term_newest = 1; /* of the disks of the day of `create` */
     uint64_t incarnations[SIM_NODES_MAX + 1];

@@ -161,7 +161,11 @@ static void loop(struct sim *sim, void *context, uint64_t generation)
         return;
     }
     node->turns++;
+    bool fills = node->node->filling;
     node_tick(node->node);
+    if (fills) {
+        node->frozen_until_ns = sim->now_ns + sim->fill_step_ns;
+    }
     uint64_t took = LOOP_NS;
     if (!node->restart_asked && node_world_runnable(node->node)) {
         took += sim_world_run(node);

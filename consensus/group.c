@@ -303,9 +303,7 @@ uint64_t group_deadline_ns(const struct group *group)
     if (log_persisted(group->log) > group->raft.last_stored) {
         return 0;
     }
-    if (!group_stands_back(group)) {
-        deadline = earlier(deadline, raft_timeout(&group->raft) * 1000000u);
-    }
+    deadline = earlier(deadline, group_stands_ns(group));
     deadline = earlier(deadline, membership_deadline_ns(group));
     if (group_apply_pending(group)) {
         deadline = earlier(deadline, group->apply_busy ? group->apply_retry_ns : 0);
@@ -399,6 +397,7 @@ void group_member(const struct group *group, unsigned node, struct group_member_
     raft_index match = 0;
     if (raft_match_index(&group->raft, server->id, &match) == 0) {
         out->match_index = match;
+        out->image_there = server->id == group->raft_id ? !group->image_missing : group->peers[node].up && group->peers[node].image_there;
     }
 }
 

@@ -111,6 +111,9 @@ void group_tick(struct group *group);               /* due timers, completions t
 /* What was submitted since goes to the disk now, not with the next group_tick. */
 void group_write(struct group *group);
 uint64_t group_deadline_ns(const struct group *group); /* when group_tick is due next; 0: at once */
+/* The image that applying needs is still read from the disk, or is there (as at first): as long as it is missing this node leaves elections to others for a
+ * while, takes no leadership that is handed over, and tells the leader so. */
+void group_image_missing(struct group *group, bool missing);
 void group_own_hello(struct group *group, unsigned peer, struct peers_hello *hello);
 /* The hello of a node whose disk is damaged and whose group is stopped or never started. It shows an id that exists nowhere, and is never accepted: a leader
  * with a majority that does without this node refuses it with PEERS_REASON_REPAIR, everyone else with NOT_NOW. */
@@ -173,6 +176,7 @@ struct group_member_facts {
     uint64_t raft_id;         /* 0: no id of this node number is in the configuration */
     uint32_t role;            /* enum disk_role */
     uint64_t match_index;     /* leader only */
+    bool image_there;         /* leader only: it said so, in answer to what was sent to it since its link came up */
     uint64_t heard_ns;        /* machine time; of the own node: now; 0: never */
     bool link;                /* of the own node: false */
 };

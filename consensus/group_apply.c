@@ -176,6 +176,12 @@ void group_hold_log(struct group *group, uint64_t index)
     group->poked = true;
 }
 
+void group_image_missing(struct group *group, bool missing)
+{
+    group->image_missing = missing;
+    group->poked = true;
+}
+
 /* The first entry that stays when the log is cut behind a checkpoint at `checkpoint`: what followers that lag a little may still want, as long as
  * the region is not short of space; and what a transfer holds, as long as that leaves half of the region. */
 static uint64_t first_to_keep(const struct group *group, uint64_t checkpoint)

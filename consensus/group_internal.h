@@ -48,6 +48,7 @@ struct group_peer {
     struct peers_hello hello;
     uint64_t life, life_raft_id;    /* of the last hello that was accepted, on either lane */
     bool snapshot_wanted;
+    bool image_there;               /* it said so last, to us as the leader */
     uint64_t removed_told_ns;
     /* Entries under_way_from..under_way_to - 1, of our term under_way_term, were queued or sent since under_way_ns and nothing was refused; 0, 0: none. */
     uint64_t under_way_from, under_way_to, under_way_term, under_way_ns;
@@ -93,6 +94,7 @@ struct group {
     uint32_t member_count;
     bool apply_again;               /* leadership was lost: an epoch that was applied in part goes back to its first part */
     bool apply_busy;
+    bool image_missing;
     uint64_t apply_retry_ns;
 
     bool was_leader;                /* as of the last step */
@@ -154,7 +156,8 @@ int group_step(struct group *group, struct raft_event *event);
 void group_step_timeouts(struct group *group);
 /* Does this node leave an election to others, as it has yet to apply what it knows to be committed (it has just started, or fills its image)? If the others
  * are behind, too, who is through first stands. Nor does it stand with a log that has no room for its barrier. */
-bool group_stands_back(const struct group *group);
+/* When this node asks for votes, or as the leader for news, if nothing else happens; UINT64_MAX: it leaves that to others. */
+uint64_t group_stands_ns(const struct group *group);
 /* Can the log, once all of it is persisted, take the barrier of a leadership? */
 bool group_barrier_room(const struct group *group);
 void group_step_persisted(struct group *group);

@@ -91,6 +91,7 @@ void group_peer_up(struct group *group, unsigned node, const struct peers_hello 
     peer->queue_count = 0;
     peer->under_way_from = peer->under_way_to = 0;
     peer->snapshot_wanted = false;
+    peer->image_there = false;
     peer->removed_told_ns = 0;
     group_address_of(hello->raft_id, peer->address);
     group->membership.retry_ns = 0;
@@ -137,8 +138,16 @@ static enum status verify_body(const struct group *group, const struct message_e
     return seal_verify_body(group->config.keys, &context, entry->entry.nonce, body, entry->body_bytes, entry->entry.tag);
 }
 
-/* The longest run of the message's entries that is verified and that there is room for. What submissions leave of the log is left here, too, for the barrier
- * of who leads next: only a barrier that begins a term may take of it. */
+/* Is there room for `fresh` new entries of `bytes`, the last of them `entry` at `index`? What submissions leave of the log is left here, too, for the barrier of
+ * who leads next: only a barrier that begins a term may take of it, and by half what comes in the place of entries that were never committed. A log full of
+ * those could take nothing else any more, and nothing might be committed without this node. */
+static bool room_for(const struct group *group, uint32_t fresh, size_t bytes, uint64_t index, bool begins_term)
+{
+    bool replaces = index <= log_last_index(group->log);
+    return log_room(group->log, fresh, bytes + (replaces && !begins_term ? LOG_RESERVE_BYTES / 2 : 0), replaces || begins_term);
+}
+
+/* The longest run of the message's entries that is verified and that there is room for. */
 static enum status take_entries(struct group *group, const struct message *message, const uint8_t *bodies, uint32_t *taken)
 {
     struct group_incoming *incoming = &group->incoming;
@@ -153,7 +162,7 @@ static enum status take_entries(struct group *group, const struct message *messa
         if (fresh > 0 || !entry_known(group, incoming->first_index + i, entry->term)) {
             bytes += entry->body_bytes;
             bool begins_term = entry->type == LOG_BARRIER && entry->term > term_before;
-            if (!log_room(group->log, ++fresh, bytes, begins_term)) {
+            if (!room_for(group, ++fresh, bytes, incoming->first_index + i, begins_term)) {
                 break;
             }
             enum status status = verify_body(group, entry, bodies);
@@ -294,7 +303,7 @@ static enum status receive_vote_result(struct group *group, const struct message
 
 static enum status receive_timeout_now(struct group *group, const struct message_timeout_now *message, struct raft_message *library)
 {
-    if (!group_barrier_room(group)) {
+    if (!group_barrier_room(group) || group->image_missing) {
         return STATUS_OK;
     }
     library->type = RAFT_TIMEOUT_NOW;
@@ -337,6 +346,7 @@ enum status group_message(struct group *group, unsigned node, const struct peers
         status = receive_append(group, message, raw->body, &library);
         break;
     case MESSAGE_APPEND_RESULT:
+        peer->image_there = message->append_result.capacity != GROUP_CAPACITY_NONE;
         if (message->append_result.rejected == 0) {
             peer->under_way_ns = group_now_ns(group);
         } else {

@@ -163,7 +163,7 @@ static bool append_stands(const struct group *group, const struct message_append
                                   log_term_of(group->log, append->previous_index) == append->previous_term);
 }
 
-/* Read as many entries as one message takes; the message says how many. */
+/* Read as many entries as one message takes; the message says how many. One that cannot be read ends it, and is told when it comes first. */
 static enum status collect_entries(struct group *group, const struct message_append *append, size_t room, struct peers_span *spans)
 {
     struct message *message = &group->message;
@@ -177,7 +177,7 @@ static enum status collect_entries(struct group *group, const struct message_app
         struct log_view view;
         enum status status = log_read(group->log, index, group->send_scratch + read, &view);
         if (status != STATUS_OK) {
-            return status;
+            return message->append.count > 0 ? STATUS_OK : status;
         }
         read += view.body == group->send_scratch + read ? view.body_bytes : 0;
         bytes += view.body_bytes;
@@ -188,9 +188,11 @@ static enum status collect_entries(struct group *group, const struct message_app
     return STATUS_OK;
 }
 
-/* Said once: the follower asks again and again until the log is cut behind the entry. */
-static void entry_unreadable(struct group *group, uint64_t index, enum status status)
+/* Said once: the follower asks again and again until the log is cut behind the entry. If our checkpoint covers it already, that will do: a newer one may never
+ * come, as nothing may be committed before this follower is there. */
+static void entry_unreadable(struct group *group, struct group_peer *peer, uint64_t index, enum status status)
 {
+    peer->snapshot_wanted |= index <= group->raft.trail.snapshot.index;
     if (index > group->unreadable_index) {
         group->unreadable_index = index;
         group_say(group, LOG_ERROR, "log: entry %llu cannot be read for a follower: %s; it will get a checkpoint", (unsigned long long)index,
@@ -217,7 +219,7 @@ static enum status send_front(struct group *group, unsigned node)
         room = room > APPEND_BYTES_MAX ? APPEND_BYTES_MAX : room;
         enum status status = collect_entries(group, &outgoing->append, room, spans);
         if (status != STATUS_OK) {
-            entry_unreadable(group, outgoing->append.previous_index + 1 + message->append.count, status);
+            entry_unreadable(group, peer, outgoing->append.previous_index + 1, status);
             queue_pop(peer);
             return STATUS_OK;
         }

@@ -97,7 +97,7 @@ int group_step(struct group *group, struct raft_event *event)
     uint64_t now_ms = group_now_ns(group) / 1000000u;
     group->time_ms = now_ms > group->time_ms ? now_ms : group->time_ms;
     event->time = group->time_ms;
-    event->capacity = 0;
+    event->capacity = group->image_missing ? GROUP_CAPACITY_NONE : GROUP_CAPACITY_HOST;
     struct raft_update update;
     memset(&update, 0, sizeof update);
     int error = raft_step(&group->raft, event, &update);
@@ -234,17 +234,24 @@ bool group_barrier_room(const struct group *group)
     return log_last_index(group->log) - (log_first_index(group->log) - 1) < LOG_ENTRIES_MAX;
 }
 
-bool group_stands_back(const struct group *group)
+uint64_t group_stands_ns(const struct group *group)
 {
+    uint64_t timeout_ns = raft_timeout(&group->raft) * 1000000u;
+    if (group_is_leader(group)) {
+        return timeout_ns;
+    }
     uint64_t commit_index = raft_commit_index(&group->raft);
     bool lags = group_apply_pending(group) && (group->apply_busy || commit_index - group->applied_index > GROUP_STAND_LAG_ENTRIES);
-    return !group_is_leader(group) && (lags || !group_barrier_room(group));
+    if (lags || !group_barrier_room(group)) {
+        return UINT64_MAX;
+    }
+    return timeout_ns + (group->image_missing ? (uint64_t)GROUP_FILLING_TIMEOUTS * group->config.boot->election_timeout_ms * 1000000u : 0);
 }
 
 void group_step_timeouts(struct group *group)
 {
     enum { STEPS_MAX = 4 };
-    for (unsigned i = 0; i < STEPS_MAX && !group_stands_back(group) && group_now_ns(group) / 1000000u >= raft_timeout(&group->raft); i++) {
+    for (unsigned i = 0; i < STEPS_MAX && group_now_ns(group) >= group_stands_ns(group); i++) {
         struct raft_event event = {.type = RAFT_TIMEOUT};
         int error = group_step(group, &event);
         CHECK(error == 0);

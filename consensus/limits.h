@@ -45,6 +45,9 @@ enum {
     GROUP_APPLY_BYTES_MAX = 512 * 1024,
     /* A node that has more committed entries to apply than one step takes does not stand for election: it could not host the world yet. */
     GROUP_STAND_LAG_ENTRIES = GROUP_APPLY_ENTRIES_MAX,
+    /* Nor does one whose image is still read from its disk, for so many election timeouts: enough for one that is ready to be elected. Who has the longest log
+     * alone must stand in the end. */
+    GROUP_FILLING_TIMEOUTS = 5,
     /* Heap of the raft library: index and term records, progress, messages; and, at start, 40 bytes for each entry of the log. */
     RAFT_HEAP_BYTES_MAX = 8 << 20,
     /* After this a leader believes that a follower's snapshot is lost; what is on its way is announced again. */

@@ -50,6 +50,9 @@ struct message_entry {
     struct group_entry entry; /* of a command; of a change only the tag (seal_members), the rest and a barrier's is zero */
 };
 
+/* Of the library's field `capacity`, for which it has no use here: could the sender host the world, once all is applied? */
+enum { GROUP_CAPACITY_NONE = 0, GROUP_CAPACITY_HOST = 1 };
+
 struct message_append_result {
     struct message_front front;
     uint64_t rejected;       /* 0: accepted */

@@ -151,6 +151,7 @@ static bool send_hashes(struct catchup *catchup, unsigned peer)
         return false;
     }
     transfer->next_page = page;
+    transfer->heard_ns = catchup_now_ns(catchup); /* the receiver is silent until the end; whether it lives is the link's business */
     return true;
 }
 

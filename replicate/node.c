@@ -208,14 +208,20 @@ static void before_change(void *context, uint32_t page, const uint8_t *captured)
     store_page_changing(node->store, page, captured);
 }
 
+static void begin_filling(struct node *node)
+{
+    node->filling = true;
+    store_fill_restart(node->store);
+    group_image_missing(node->group, true);
+}
+
 /* A checkpoint from a peer is durable and the group begins anew behind it: the image follows. */
 static void installed(void *context, const struct group_snapshot *snapshot)
 {
     struct node *node = context;
     (void)snapshot;
     node->assembly_next = node->assembly_parts = 0;
-    node->filling = true;
-    store_fill_restart(node->store);
+    begin_filling(node);
 }
 
 /* -- the world's questions -- */
@@ -432,8 +438,7 @@ void node_start(struct node *node)
 {
     open_disk(node);
     if (node->disk == STORE_DISK_OK) {
-        node->filling = true;
-        store_fill_restart(node->store);
+        begin_filling(node);
         start_group(node);
     }
 }
@@ -503,6 +508,7 @@ static void fill_step(struct node *node)
         return;
     }
     node->filling = false;
+    group_image_missing(node->group, false);
 }
 
 static void resume_world(struct node *node)

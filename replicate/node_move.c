@@ -43,14 +43,14 @@ int64_t node_move_request(struct node *node, uint64_t target)
     return 0;
 }
 
-/* A target that lags would let the world stand still while it catches up, and the library gives a transfer up after an election timeout. */
+/* A target that lags, or has no image yet, would let the world stand still while it catches up, and the library gives a transfer up after an election timeout. */
 static void approach(struct node *node)
 {
     struct group_facts facts;
     struct group_member_facts target;
     group_facts(node->group, &facts);
     group_member(node->group, node->move.target, &target);
-    if (target.link && target.role == DISK_ROLE_VOTER && target.match_index + NODE_MOVE_LAG_ENTRIES >= facts.last_index) {
+    if (target.link && target.role == DISK_ROLE_VOTER && target.image_there && target.match_index + NODE_MOVE_LAG_ENTRIES >= facts.last_index) {
         node->move.state = MOVE_DRAINING;
         node->move.paused_ns = node_now_ns(node);
         world_pause(node->world, true);
@@ -77,7 +77,7 @@ void node_move_tick(struct node *node)
     switch (move->state) {
     case MOVE_APPROACHING:
         if (late) {
-            fail(node, "the other node does not keep up with the log");
+            fail(node, "the other node does not keep up with the log, or still reads its image from the disk");
         } else {
             approach(node);
         }

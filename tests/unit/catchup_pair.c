@@ -59,7 +59,7 @@ enum status peers_send(struct peers *peers, unsigned peer, unsigned lane, uint8_
     if (!peers->up) {
         return STATUS_CLOSED;
     }
-    if (peers->count == QUEUE_MAX) {
+    if (peers->count == (peers->limit != 0 ? peers->limit : QUEUE_MAX)) {
         return STATUS_FULL;
     }
     struct wire_message *message = &peers->queue[peers->count++];

@@ -40,7 +40,7 @@ struct peers {
     struct peers_hello hello;       /* the other's */
     bool up;
     struct wire_message queue[QUEUE_MAX];
-    size_t count;
+    size_t count, limit;            /* limit: what it takes; 0: QUEUE_MAX */
 };
 
 struct node {

@@ -139,6 +139,34 @@ static void test_catchup_dead_puller_releases_the_pin(void **state)
     assert_true(quiet(leader));
 }
 
+/* The receiver of a manifest is silent until its end, which takes long where the image is large or the link slow. */
+static void test_catchup_manifest_that_takes_longer_than_a_silence_arrives(void **state)
+{
+    (void)state;
+    leader->peers.limit = 1;
+    catchup_send_snapshot(leader->catchup, raft_id_of(FOLLOWER));
+    for (unsigned ms = 1; ms < 60000 && follower->installed_calls == 0; ms++) {
+        leader->fake.now_ns += MS;
+        follower->fake.now_ns += MS;
+        tick(leader);
+        tick(follower);
+        if (ms % (CATCHUP_IDLE_MS - 1000) == 0 && leader->peers.count > 0) {
+            assert_int_equal(deliver(leader, follower), STATUS_OK);
+        }
+        if (leader->peers.count > 0 && leader->peers.queue[0].type == CATCHUP_PAGES) {
+            leader->peers.limit = 0; /* only the manifest is slow */
+            assert_int_equal(deliver(leader, follower), STATUS_OK);
+        }
+        while (follower->peers.count > 0) {
+            assert_int_equal(deliver(follower, leader), STATUS_OK);
+        }
+    }
+    assert_int_equal(follower->installed_calls, 1);
+    struct catchup_facts facts;
+    catchup_facts(leader->catchup, &facts);
+    assert_int_equal(facts.manifests_sent, 1);
+}
+
 static void test_catchup_lost_leadership_stops_serving(void **state)
 {
     (void)state;
@@ -317,6 +345,7 @@ int main(void)
         TEST(test_catchup_for_another_incarnation_or_absent_peer_starts_nothing),
         TEST(test_catchup_holds_the_log_and_lets_it_go),
         TEST(test_catchup_dead_puller_releases_the_pin),
+        TEST(test_catchup_manifest_that_takes_longer_than_a_silence_arrives),
         TEST(test_catchup_lost_leadership_stops_serving),
         TEST(test_catchup_yielded_pin_lets_the_next_manifest_continue),
         TEST(test_catchup_slow_disk_takes_a_third_of_the_servers_time),

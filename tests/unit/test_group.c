@@ -263,6 +263,64 @@ static void test_group_followers_that_have_much_to_apply_elect_one_when_it_is_th
     cluster_destroy(cluster);
 }
 
+/* It could not host the world yet, though nothing is left to apply. */
+static void test_group_follower_without_its_image_leaves_the_election_to_others(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 90; seed < 98; seed++) {
+        struct cluster *cluster = cluster_elected(3, seed);
+        struct cluster_node *leader = cluster_leader(cluster), *fills = cluster_follower(cluster, leader, seed % 2);
+        group_image_missing(fills->group, true);
+        cluster_run(cluster, 100);
+        cluster_power_cut(leader);
+        assert_true(cluster_until(cluster, cluster_has_leader, 1500));
+        assert_ptr_not_equal(cluster_leader(cluster), fills);
+        cluster_destroy(cluster);
+    }
+}
+
+/* ... but not for ever: it may be the only one whom all can follow. */
+static void test_group_follower_without_its_image_stands_when_nobody_else_can(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 99);
+    struct cluster_node *leader = cluster_leader(cluster), *fills = cluster_follower(cluster, leader, 0), *behind = cluster_follower(cluster, leader, 1);
+    cluster_isolate(cluster, behind->number, true);
+    cluster_submit_some(cluster, 3, 200);
+    cluster_run(cluster, 50);
+    group_image_missing(fills->group, true);
+    cluster_power_cut(leader);
+    cluster_isolate(cluster, behind->number, false);
+    assert_true(cluster_until(cluster, cluster_has_leader, 5000));
+    assert_ptr_equal(cluster_leader(cluster), fills);
+    cluster_destroy(cluster);
+}
+
+static void test_group_follower_without_its_image_takes_no_leadership(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 97);
+    struct cluster_node *leader = cluster_leader(cluster), *fills = cluster_follower(cluster, leader, 0);
+    struct group_member_facts member;
+    cluster_run(cluster, 100);
+    group_member(leader->group, fills->number, &member);
+    assert_true(member.image_there);
+    group_image_missing(fills->group, true);
+    cluster_run(cluster, 100);
+    group_member(leader->group, fills->number, &member);
+    assert_false(member.image_there);
+    assert_int_equal(group_transfer(leader->group, fills->number), STATUS_OK);
+    cluster_run(cluster, 3000);
+    assert_ptr_equal(cluster_leader(cluster), leader);
+    assert_false(group_transferring(leader->group));
+    group_image_missing(fills->group, false);
+    cluster_run(cluster, 100);
+    assert_int_equal(group_transfer(leader->group, fills->number), STATUS_OK);
+    cluster_run(cluster, 1000);
+    assert_ptr_equal(cluster_leader(cluster), fills);
+    cluster_destroy(cluster);
+}
+
 /* BOUND: a follower that answers later than the next heartbeat is not sent the same entries with each of them. */
 static void test_group_lagging_follower_that_answers_late_is_sent_its_entries_once(void **state)
 {
@@ -467,6 +525,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_group_image_that_is_not_ready_delays_applying_only),
         cmocka_unit_test(test_group_follower_that_has_much_to_apply_leaves_the_election_to_others),
         cmocka_unit_test(test_group_followers_that_have_much_to_apply_elect_one_when_it_is_through),
+        cmocka_unit_test(test_group_follower_without_its_image_leaves_the_election_to_others),
+        cmocka_unit_test(test_group_follower_without_its_image_stands_when_nobody_else_can),
+        cmocka_unit_test(test_group_follower_without_its_image_takes_no_leadership),
         cmocka_unit_test(test_group_lagging_follower_that_answers_late_is_sent_its_entries_once),
         cmocka_unit_test(test_group_five_nodes_two_dead_go_on),
         cmocka_unit_test(test_group_vote_that_is_not_durable_elects_nobody),

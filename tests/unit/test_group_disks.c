@@ -575,28 +575,63 @@ static void test_group_change_of_members_that_cannot_be_read_while_the_node_star
     cluster_destroy(cluster);
 }
 
-static void test_group_follower_gets_a_checkpoint_for_entries_that_cannot_be_read(void **state)
+/* A cluster of three in which one is off and lacks entries whose bodies the leader has on its disk only. */
+static struct cluster *cluster_with_one_late(struct cluster_node **late)
 {
-    (void)state;
     struct cluster *cluster = cluster_elected(3, 29);
     assert_true(cluster_until(cluster, cluster_agrees, 1000));
-    struct cluster_node *late = cluster_follower(cluster, cluster_leader(cluster), 0);
-    cluster_power_cut(late);
+    *late = cluster_follower(cluster, cluster_leader(cluster), 0);
+    cluster_power_cut(*late);
     cluster_submit_some(cluster, 20, 10000);
     cluster_run(cluster, 500);
     for (unsigned number = 1; number <= 3; number++) {
         struct cluster_node *node = &cluster->nodes[number];
         node->auto_checkpoint = true;
-        if (node != late) {
+        if (node != *late) {
             cluster_power_cut(node); /* no body is in memory any more */
             cluster_power_on(node);
         }
     }
     assert_true(cluster_until(cluster, cluster_has_leader, 5000));
-    struct cluster_node *leader = cluster_leader(cluster);
-    for (uint64_t block = 0; block < leader->superblock.log_bytes; block += DISK_BLOCK_BYTES) {
-        fake_disk_flip(&leader->fake, leader->superblock.log_offset + block + 2000, 3);
+    return cluster;
+}
+
+static void rot_log(struct cluster_node *node)
+{
+    for (uint64_t block = 0; block < node->superblock.log_bytes; block += DISK_BLOCK_BYTES) {
+        fake_disk_flip(&node->fake, node->superblock.log_offset + block + 2000, 3);
     }
+}
+
+/* What the leader's checkpoint covers already it gives as such: a newer one comes with a new commit only, and without the follower there may be none. */
+static void test_group_follower_gets_the_checkpoint_there_is_for_entries_that_cannot_be_read(void **state)
+{
+    (void)state;
+    struct cluster_node *late;
+    struct cluster *cluster = cluster_with_one_late(&late);
+    assert_true(cluster_until(cluster, cluster_agrees, 5000));
+    struct cluster_node *leader = cluster_leader(cluster);
+    cluster_checkpoint(leader); /* of all there is, as when a burst of work has ended */
+    cluster_run(cluster, 50);
+    assert_int_equal(leader->superblock.raft_index, cluster_facts(leader).last_index);
+    assert_true(log_first_index(leader->group->log) <= 3);
+    rot_log(leader);
+    cluster_power_on(late);
+    assert_true(cluster_until(cluster, cluster_agrees, 5000));
+    assert_int_equal(late->install_count, 1);
+    cluster_power_cut(cluster_follower(cluster, leader, cluster_follower(cluster, leader, 0) == late ? 1 : 0));
+    cluster_submit_some(cluster, 3, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 5000));
+    cluster_destroy(cluster);
+}
+
+static void test_group_follower_gets_a_checkpoint_for_entries_that_cannot_be_read(void **state)
+{
+    (void)state;
+    struct cluster_node *late;
+    struct cluster *cluster = cluster_with_one_late(&late);
+    struct cluster_node *leader = cluster_leader(cluster);
+    rot_log(leader);
     cluster_power_on(late);
     cluster_run(cluster, 200);
     cluster_submit_some(cluster, 3, 100);
@@ -736,6 +771,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_group_change_of_members_that_rots_while_the_node_starts_makes_it_join_anew),
         cmocka_unit_test(test_group_change_of_members_that_cannot_be_read_while_the_node_starts_makes_it_stand_aside),
         cmocka_unit_test(test_group_follower_gets_a_checkpoint_for_entries_that_cannot_be_read),
+        cmocka_unit_test(test_group_follower_gets_the_checkpoint_there_is_for_entries_that_cannot_be_read),
         cmocka_unit_test(test_group_applies_for_a_bounded_time_at_once),
         cmocka_unit_test(test_group_install_before_the_disk_has_all_acknowledges_nothing_that_it_lacks),
         cmocka_unit_test(test_group_install_below_what_was_applied_applies_again_from_there),

@@ -308,6 +308,63 @@ static void test_group_log_that_a_rogue_leader_filled_leaves_room_for_the_next_o
     cluster_destroy(cluster);
 }
 
+/* Fill the log of `to` with commands of `from`, in `term`, which nobody commits. */
+static void forge_commands(struct cluster_node *from, struct cluster_node *to, uint64_t term)
+{
+    static struct message message;
+    static uint8_t body[64 * 1024];
+    for (;;) {
+        struct group_facts facts = cluster_facts(to);
+        memset(&message, 0, sizeof message);
+        message.type = MESSAGE_APPEND;
+        message.append = (struct message_append){.front = {.from = cluster_facts(from).raft_id, .to = facts.raft_id, .term = term},
+                                                 .previous_index = facts.last_index,
+                                                 .previous_term = log_term_of(to->group->log, facts.last_index),
+                                                 .commit = facts.commit_index,
+                                                 .count = 1};
+        struct group_entry entry = {.type = GROUP_ENTRY_EPOCH, .world = 1, .epoch = 1 + facts.last_index, .parts = 1, .bytes = sizeof body};
+        struct seal_context context = seal_context_delta(entry.world, entry.epoch, entry.part, entry.parts);
+        seal_body(&to->cluster->keys, &context, entry.nonce, body, sizeof body, body, entry.tag);
+        message.entries[0] = (struct message_entry){.term = term, .type = LOG_COMMAND, .body_bytes = sizeof body, .entry = entry};
+        bool up = to->group->peers[from->number].up;
+        to->group->peers[from->number].up = true;
+        assert_int_equal(forge(from, to, &message, body, sizeof body), STATUS_OK);
+        to->group->peers[from->number].up = up;
+        cluster_run(to->cluster, 4);
+        if (cluster_facts(to).last_index == facts.last_index) {
+            return; /* it takes no more */
+        }
+    }
+}
+
+/* RAFT: what was never committed gives way to what was, also where it fills the log, and commands come before the barrier of who leads now. */
+static void test_group_log_that_a_rogue_leader_filled_takes_what_was_committed_instead(void **state)
+{
+    (void)state;
+    struct cluster *cluster = cluster_elected(3, 25);
+    for (unsigned number = 1; number <= cluster->count; number++) {
+        cluster->nodes[number].auto_checkpoint = true;
+    }
+    cluster_submit_some(cluster, 3, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 2000));
+    struct cluster_node *rogue = cluster_leader(cluster), *full = cluster_follower(cluster, rogue, 0), *other = cluster_follower(cluster, rogue, 1);
+    uint64_t term = cluster_facts(rogue).term;
+    cluster_isolate(cluster, full->number, true);
+    cluster_submit_some(cluster, 3, 60000); /* committed by the other two */
+    cluster_run(cluster, 200);
+    forge_commands(rogue, full, term + 1);
+    assert_false(log_room(full->group->log, 1, 60000, false));
+    assert_int_equal(forge_refusal(other, rogue, term + 2), STATUS_OK); /* those two elect anew, in a newer term */
+    assert_true(cluster_until(cluster, cluster_has_leader, 10000));
+    cluster_run(cluster, 500);
+    cluster_isolate(cluster, full->number, false);
+    cluster_power_cut(cluster_leader(cluster) == rogue ? other : rogue);
+    assert_true(cluster_until(cluster, cluster_has_leader, 10000));
+    cluster_submit_some(cluster, 3, 100);
+    assert_true(cluster_until(cluster, cluster_agrees, 20000));
+    cluster_destroy(cluster);
+}
+
 /* ... and where there is none, another has to lead. */
 static void test_group_node_without_room_for_a_barrier_does_not_stand(void **state)
 {
@@ -515,6 +572,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_group_change_that_was_altered_on_its_way_is_corrupt),
         cmocka_unit_test(test_group_log_of_nothing_but_changes_of_members_starts),
         cmocka_unit_test(test_group_log_that_a_rogue_leader_filled_leaves_room_for_the_next_ones_barrier),
+        cmocka_unit_test(test_group_log_that_a_rogue_leader_filled_takes_what_was_committed_instead),
         cmocka_unit_test(test_group_node_without_room_for_a_barrier_does_not_stand),
         cmocka_unit_test(test_group_messages_that_cannot_be_are_invalid_or_dropped),
         cmocka_unit_test(test_group_removed_is_believed_only_of_a_term_that_is_not_older),

@@ -92,6 +92,34 @@ static void test_node_move_to_the_host_itself_while_a_move_is_under_way_is_busy(
     }
 }
 
+/* The world would stand still until its image is read. */
+static void test_node_move_to_a_node_without_its_image_waits_and_the_world_goes_on(void **state)
+{
+    (void)state;
+    struct nodes_node *host = nodes_host(nodes);
+    unsigned target = host->number % 3 + 1;
+    struct node *fills = nodes->node[target].node;
+    assert_false(fills->group->image_missing);
+    nodes_power_cut(&nodes->node[target]);
+    nodes_power_on(&nodes->node[target]);
+    assert_true(nodes->node[target].node->group->image_missing);
+    assert_true(nodes_run(nodes, TURNS, nodes_whole));
+    fills = nodes->node[target].node;
+    assert_false(fills->group->image_missing);
+    group_image_missing(fills->group, true); /* as if it had just begun to read */
+    nodes_run(nodes, 200, NULL);
+    ask_for_move(host, target);
+    committed_before = nodes->committed;
+    assert_true(nodes_run(nodes, 1000, committed_more));
+    assert_int_equal(host->node->move.state, MOVE_APPROACHING);
+    group_image_missing(fills->group, false);
+    for (unsigned turn = 0; turn < 2000 && host->node->move.state != MOVE_DONE; turn++) {
+        nodes_turn(nodes);
+    }
+    assert_int_equal(host->node->move.state, MOVE_DONE);
+    assert_int_equal(nodes_host(nodes)->number, target);
+}
+
 /* What another node said of an older term does not end a move that this host still pauses its world for. */
 static void test_node_word_of_a_resumed_world_is_believed_only_when_the_leadership_is_lost(void **state)
 {
@@ -180,6 +208,7 @@ int main(int argc, char **argv)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_node_move_to_the_host_itself_while_a_move_is_under_way_is_busy, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_node_move_to_a_node_without_its_image_waits_and_the_world_goes_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_node_word_of_a_resumed_world_is_believed_only_when_the_leadership_is_lost, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_node_checkpoint_behind_a_change_of_members_that_stays_waits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_node_log_that_does_not_open_is_not_read_again_and_again, set_up, tear_down),
