@@ -364,7 +364,7 @@ bench-compare:
 	@tests/bench/compare
 
 # What gcc compiles of our own for the host, and the kernel and drivers, with clang's warnings too; nothing is kept. Clang does not know two of gcc's options.
-lint_host_sources := $(portable_sources) $(command_sources) $(simulator_sources) $(test_sources) $(test_support_sources) tests/world/world_run.c
+lint_host_sources := $(portable_sources) $(command_sources) $(simulator_sources) $(test_sources) $(test_support_sources) $(wildcard tests/world/*.c) tests/unit/catchup_pair.c
 lint_guest_flags = $(own_flags) $(filter-out -mmemcpy-strategy=% -mmemset-strategy=%,$(guest_flags)) $(own_flags_guest)
 lint: $(headers_host) $(headers_guest)
 	$(call say,LINT,'portable folders$(comma) host command$(comma) simulator$(comma) tests with clang')

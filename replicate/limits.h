@@ -36,6 +36,8 @@ enum {
     /* Blocks sealed in one step: sealing one takes 0.04 ms under software emulation. Then as many times as long for others: a fifth of the time. */
     STORE_STEP_BLOCKS = 4,
     STORE_PACE = 5,
+    /* ... where the log is nearly full: half of the time, as the world will wait for the end of it anyway. */
+    STORE_PACE_HURRY = 2,
     /* Pages that may change while a checkpoint has not sealed them yet: two full epochs. */
     STORE_COPIES_MAX = 2 * DIRTY_PAGES_MAX,
     /* Dirty pages that only the kernel may still add to a full epoch: the ABI page, the receive ring's facts, a frame that crosses. */

@@ -159,11 +159,16 @@ enum status store_checkpoint_step(struct store *store)
     } else {
         status = commit_step(store);
     }
-    store->next_step_ns = begun_ns + replicate_step_ns(begun_ns, store_now_ns(store)) * STORE_PACE;
+    store->next_step_ns = begun_ns + replicate_step_ns(begun_ns, store_now_ns(store)) * (store->hurry ? STORE_PACE_HURRY : STORE_PACE);
     if (status != STATUS_OK && status != STATUS_EMPTY) {
         abort_checkpoint(store);
     }
     return status;
+}
+
+void store_hurry(struct store *store, bool hurry)
+{
+    store->hurry = hurry;
 }
 
 bool store_checkpointing(const struct store *store)

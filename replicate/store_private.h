@@ -74,6 +74,7 @@ struct store {
 
     enum store_phase phase;
     bool installing;                    /* else making a checkpoint of an image */
+    bool hurry;
     struct checkpoint next_checkpoint;
     struct store_map next;
     uint64_t *changed_nodes[STORE_LEVELS_MAX]; /* bitmap: to be sealed anew */

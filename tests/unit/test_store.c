@@ -491,6 +491,47 @@ static void test_open_of_another_abi_version_is_foreign_not_corrupt(void **state
     assert_non_null(strstr(bench->reason, "ABI version"));
 }
 
+/* -- pace -- */
+
+static void (*draw)(void *context, void *buffer, size_t bytes);
+
+/* Each block that is sealed draws a nonce: let that take time. */
+static void draw_slowly(void *context, void *buffer, size_t bytes)
+{
+    ((struct fake_machine *)context)->now_ns += 100000;
+    draw(context, buffer, bytes);
+}
+
+static uint64_t checkpoint_ns(bool hurry)
+{
+    for (uint32_t page = 0; page < 64; page++) {
+        bench_write_page(bench, page, hurry + 1);
+    }
+    store_hurry(bench->store, hurry);
+    draw = bench->fake.machine.entropy;
+    bench->fake.machine.entropy = draw_slowly;
+    uint64_t began_ns = bench->fake.now_ns;
+    bench_close_epoch(bench);
+    assert_int_equal(bench_begin_checkpoint(bench), STATUS_OK);
+    enum status status = STATUS_OK;
+    for (unsigned turn = 0; turn < 10000 && status == STATUS_OK; turn++) {
+        status = store_checkpoint_step(bench->store);
+        fake_disk_complete(&bench->fake, true);
+        uint64_t due_ns = store_deadline_ns(bench->store);
+        bench->fake.now_ns = due_ns != UINT64_MAX && due_ns > bench->fake.now_ns ? due_ns : bench->fake.now_ns;
+    }
+    assert_int_equal(status, STATUS_EMPTY);
+    bench->fake.machine.entropy = draw;
+    return bench->fake.now_ns - began_ns;
+}
+
+static void test_store_checkpoint_in_a_hurry_takes_half_the_time_of_one_that_is_not(void **state)
+{
+    (void)state;
+    uint64_t calm_ns = checkpoint_ns(false);
+    assert_true(checkpoint_ns(true) * 2 <= calm_ns);
+}
+
 /* -- space -- */
 
 static void run_full_rewrites(struct bench *b, unsigned rounds)
@@ -616,6 +657,7 @@ int main(void)
         TEST(test_open_of_another_abi_version_is_foreign_not_corrupt),
         TEST(test_smallest_disk_takes_the_whole_world_again_and_again),
         TEST(test_smallest_disk_of_the_usual_world_takes_it_again),
+        TEST(test_store_checkpoint_in_a_hurry_takes_half_the_time_of_one_that_is_not),
         TEST(test_pin_keeps_slots_until_no_space_and_unpin_frees_them),
         TEST(test_adopt_failing_disk_is_io_error),
         TEST(test_store_no_memory),
