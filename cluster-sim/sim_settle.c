@@ -68,9 +68,22 @@ static void check_equal(struct sim *sim)
     }
 }
 
+/* A bit that flipped and that nobody has come across yet. Whoever finds it starts anew, and if that is the host the world moves: at any time. */
+static bool flip_unfound(const struct sim *sim)
+{
+    bool unfound = false;
+    for (unsigned i = 1; i <= sim->node_count; i++) {
+        unfound |= sim->nodes[i].flipped_life == sim->nodes[i].life;
+    }
+    return unfound;
+}
+
 void sim_check_quiet(struct sim *sim)
 {
     struct standing before[SIM_NODES_MAX + 1];
+    if (flip_unfound(sim)) {
+        return;
+    }
     sim->quiet = true;
     sim_run_until(sim, sim->now_ns + CALM_SECONDS * SIM_SECOND);
     for (unsigned i = 1; i <= sim->node_count; i++) {
