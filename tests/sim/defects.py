@@ -84,7 +84,7 @@ DEFECTS = [
          "        slot_unmark(store, live, SLOT_CURRENT);\n    }\n    *entry = reference != NULL ? *reference : no_page;"),
         ("replicate/store_map.c", "    if (current_slot != 0 && adopt) {", "    if (current_slot != 0 && adopt && (store->slot_flags[current_slot] & SLOT_CURRENT) != 0) {")],
         "aimed", "busy"),
-    own("installed_image_not_filled", "replicate/node.c", "    node->filling = true;\n    store_fill_restart(node->store);\n}\n\n/* -- the world's",
+    own("installed_image_not_filled", "replicate/node.c", "    begin_filling(node);\n}\n\n/* -- the world's",
         "}\n\n/* -- the world's", "lost-disks", "busy"),
     own("epoch_applied_before_its_last_entry", "replicate/node_apply.c", "    if (node->assembly_next == node->assembly_parts) {", "    if (true) {", "heavy"),
     own("epoch_committed_by_its_first_entry", "replicate/node_apply.c", "    } else if (entry->part + 1 == entry->parts) {", "    } else if (entry->part == 0) {", "heavy"),
