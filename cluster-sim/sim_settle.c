@@ -81,9 +81,6 @@ static bool flip_unfound(const struct sim *sim)
 void sim_check_quiet(struct sim *sim)
 {
     struct standing before[SIM_NODES_MAX + 1];
-    if (flip_unfound(sim)) {
-        return;
-    }
     sim->quiet = true;
     sim_run_until(sim, sim->now_ns + CALM_SECONDS * SIM_SECOND);
     for (unsigned i = 1; i <= sim->node_count; i++) {
@@ -98,6 +95,9 @@ void sim_check_quiet(struct sim *sim)
         before[i] = standing_of(&sim->nodes[i]);
     }
     check_equal(sim);
+    if (flip_unfound(sim)) {
+        return;
+    }
     sim_run_until(sim, sim->now_ns + IDLE_SECONDS * SIM_SECOND);
     for (unsigned i = 1; i <= sim->node_count && sim->failed == 0; i++) {
         struct standing after = standing_of(&sim->nodes[i]);
