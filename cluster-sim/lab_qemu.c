@@ -92,8 +92,11 @@ static int launch(const struct cluster *cluster, unsigned node, const char *qemu
     lab_node_mac(node, mac);
     snprintf(card, sizeof card, "virtio-net-pci,netdev=network,disable-legacy=on,romfile=,host_mtu=%d,mac=%02x:%02x:%02x:%02x:%02x:%02x",
              LAB_MTU, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+    /* With room for one processor QEMU before 8.1 leaves the kernel's memory barriers out, though its devices work in threads of their own: then a device may
+     * go to sleep and the kernel not see that it must be woken. */
     const char *const arguments[] = {
         qemu,
+        "-smp", "1,maxcpus=2",
         "-name", name, "-no-user-config", "-nodefaults",
         "-M", "q35", "-cpu", "max", "-accel", "tcg", "-m", memory, "-display", "none",
         "-kernel", kernel, "-initrd", node_path(boot, node, "boot.conf"),
