@@ -36,6 +36,7 @@
 #define THREAD_PYTHON_STACK_BYTES (96u * 1024u)
 #define THREAD_TURN_BRANCHES 256      /* of the interpreter, before others get a turn; 0.2 ms under software emulation */
 #define FINALISER_TURNS_MAX 1000      /* then a finaliser is ended by an exception: nothing else runs while it does */
+#define CALLBACK_TURNS_MAX 1000       /* of a scheduled callback, then it is ended likewise: it holds up a thread that may be another session's */
 #define THREAD_STACK_MARGIN_BYTES (12u * 1024u) /* what C code may use between two checks of the runtime */
 
 /* Heap. */

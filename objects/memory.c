@@ -66,9 +66,12 @@ static void mark_range(uintptr_t low, uintptr_t high)
 static void mark_shared(uintptr_t stack_pointer)
 {
     mp_obj_dict_t modules = MP_STATE_VM(mp_loaded_modules_dict);
+    mp_obj_t path = mp_sys_path;
     memset(&MP_STATE_VM(mp_loaded_modules_dict), 0, sizeof modules); /* the running session's: marked with it */
+    mp_sys_path = MP_OBJ_NULL;
     gc_collect_start();
     MP_STATE_VM(mp_loaded_modules_dict) = modules;
+    mp_sys_path = path;
     tree_mark();
     uintptr_t low = thread_current() == NULL ? stack_pointer : threads_scheduler_stack_pointer();
     mark_range(low, initial_stack_top);
@@ -294,6 +297,10 @@ static void *alloc_run(size_t bytes, unsigned int flags)
     }
     if (pointer == NULL)
         pointer = memory_alloc_unlimited(bytes, flags);
+    if (pointer == NULL && !MP_STATE_MEM(gc_auto_collect_enabled) && MP_STATE_THREAD(gc_lock_depth) == 0) {
+        gc_collect(); /* gc.disable() is one program's wish: it takes no memory from others */
+        pointer = memory_alloc_unlimited(bytes, flags);
+    }
     if (pointer != NULL)
         search_from = table_index(pointer);
     return pointer;

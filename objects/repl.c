@@ -31,6 +31,8 @@ void *repl_make_globals(void)
             mp_obj_dict_store(names, MP_OBJ_NEW_QSTR(MP_QSTR___name__), MP_OBJ_NEW_QSTR(MP_QSTR___main__));
             /* A builtin everywhere; a name of the session too, as completion begins with those. */
             mp_obj_dict_store(names, MP_OBJ_NEW_QSTR(MP_QSTR_root), MP_OBJ_FROM_PTR(&tree_root));
+            mp_obj_t path[] = {MP_OBJ_NEW_QSTR(MP_QSTR_), MP_OBJ_NEW_QSTR(MP_QSTR__dot_frozen)};
+            mp_sys_path = mp_obj_new_list(2, path);
             nlr_pop();
             return MP_OBJ_TO_PTR(names);
         }

@@ -27,6 +27,7 @@ struct session {
     mp_obj_dict_t *globals;
     mp_obj_dict_t modules;            /* loaded modules, while the session is not the loaded one */
     mp_obj_t asyncio_context;         /* likewise: the names of its asyncio.core */
+    mp_obj_t path;                    /* likewise: its sys.path */
     mp_obj_exception_t interrupt;     /* KeyboardInterrupt, raised without memory */
     struct memory_charge charge;
     uint64_t stream_end;
@@ -91,7 +92,7 @@ struct session *session_find_or_create(const char *name, size_t bytes)
         return NULL;
     memcpy(unused->name, name, bytes);
     unused->used = true;
-    unused->asyncio_context = MP_OBJ_NULL;
+    unused->asyncio_context = unused->path = MP_OBJ_NULL;
     mp_obj_dict_init(&unused->modules, 0);
     return unused;
 }
@@ -119,7 +120,7 @@ void session_end(struct session *session)
     session_save_current();
     loaded = NULL;
     memset(&MP_STATE_VM(mp_loaded_modules_dict), 0, sizeof MP_STATE_VM(mp_loaded_modules_dict));
-    mp_asyncio_context = MP_OBJ_NULL;
+    mp_asyncio_context = mp_sys_path = MP_OBJ_NULL;
     terminal_forget(index_of(session));
     memset(session, 0, sizeof *session);
     session->interrupt = new_interrupt; /* somebody may have kept it */
@@ -331,7 +332,7 @@ static int edit_line(struct session *session, const vstr_t *line)
             session_write(session, "\r\n", 2);
             return 0;
         }
-        int end = terminal_key(key == '\n' ? '\r' : key, session->globals);
+        int end = terminal_key(key == '\n' ? '\r' : key);
         if (end >= 0)
             return end;
     }
@@ -341,7 +342,7 @@ static int edit_line(struct session *session, const vstr_t *line)
 static void take_editor(struct session *session)
 {
     struct thread *thread = thread_current();
-    if (thread->in_editor || (MP_STATE_THREAD(gc_lock_depth) & GC_COLLECT_FLAG) != 0)
+    if (thread->in_editor || !world_may_wait())
         mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("a line is being read: callbacks and finalisers cannot"));
     while (session->reader != NULL && session->reader != thread) {
         mp_handle_pending(true);
@@ -395,6 +396,7 @@ void session_save_current(void)
     if (loaded != NULL) {
         loaded->modules = MP_STATE_VM(mp_loaded_modules_dict);
         loaded->asyncio_context = mp_asyncio_context;
+        loaded->path = mp_sys_path;
     }
 }
 
@@ -405,6 +407,7 @@ void session_enter(struct thread *thread)
         session_save_current();
         MP_STATE_VM(mp_loaded_modules_dict) = session->modules;
         mp_asyncio_context = session->asyncio_context;
+        mp_sys_path = session->path;
         loaded = session;
     }
     if (thread->in_editor)
@@ -422,6 +425,7 @@ void session_mark(struct session *session)
     memory_mark(&session->globals, &session->globals + 1);
     memory_mark(&session->modules, &session->modules + 1);
     memory_mark(&session->asyncio_context, &session->asyncio_context + 1);
+    memory_mark(&session->path, &session->path + 1);
     memory_mark(&session->interrupt, &session->interrupt + 1);
     terminal_mark(index_of(session));
     viewers_mark(session);

@@ -51,13 +51,9 @@ void terminal_begin(vstr_t *line, const char *prompt, bool indent)
     readline_init(line, prompt);
 }
 
-int terminal_key(int key, void *globals)
+int terminal_key(int key)
 {
-    /* Completion looks through the names of __main__: let it see the session's. */
-    MP_STATE_VM(dict_main) = *(const mp_obj_dict_t *)globals;
-    int end = readline_process_char(key);
-    memset(&MP_STATE_VM(dict_main), 0, sizeof MP_STATE_VM(dict_main));
-    return end;
+    return readline_process_char(key);
 }
 
 void terminal_whole_line(const char *text, size_t bytes)

@@ -20,8 +20,8 @@ void terminal_forget(unsigned index);
 
 /* Show the prompt and edit what is to be appended to `line`. `indent`: lines of a block are indented for the user. */
 void terminal_begin(struct _vstr_t *line, const char *prompt, bool indent);
-/* A key; -1: go on, 0: the line is complete, else a control character that ends editing. Names are completed from `globals`, a dict. */
-int terminal_key(int key, void *globals);
+/* A key; -1: go on, 0: the line is complete, else a control character that ends editing. Names of the running thread are completed. */
+int terminal_key(int key);
 /* A line that came complete, in place of what was edited. */
 void terminal_whole_line(const char *text, size_t bytes);
 

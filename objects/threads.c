@@ -102,6 +102,7 @@ struct thread *thread_create(enum thread_kind kind, void (*entry)(void *), void 
     thread->exec = NULL;
     thread->running = kind == THREAD_PYTHON;
     thread->ending = false;
+    thread->callback_turns = 0;
     thread->outermost = NULL;
     thread->in_editor = false;
     thread->at_prompt = false;

@@ -35,6 +35,7 @@ struct thread {
     struct viewer *exec;         /* the request whose output it writes, else NULL: the session's */
     bool running;                /* a program: only that can be ended */
     bool ending;                 /* it is interrupted at every step until it is through */
+    unsigned callback_turns;     /* taken by the scheduled callback that runs in it, and one; 0: none does */
     const void *outermost;       /* the handler outside of it */
     bool in_editor;              /* the session's line editor is loaded while it runs */
     bool at_prompt;              /* reads or compiles a line: may use a little of the heap's reserve */

@@ -9,6 +9,7 @@
 #include "objects/abi_calls.h"
 #include "objects/session.h"
 #include "objects/viewer_state.h"
+#include "objects/waiting.h"
 
 /* Frame what was gathered; false: the connection does not take it now. */
 bool viewer_exec_flush(struct viewer *viewer)
@@ -38,17 +39,11 @@ static bool exec_lives(const struct viewer *viewer)
     return thread != NULL && thread->exec == viewer && viewer->connection != NULL && !viewer->closing;
 }
 
-/* A finaliser must not wait: what it prints beyond the buffer is lost. */
-static bool exec_may_wait(void)
-{
-    return (MP_STATE_THREAD(gc_lock_depth) & GC_COLLECT_FLAG) == 0;
-}
-
 static bool exec_flush_waiting(struct viewer *viewer)
 {
     while (exec_lives(viewer) && !viewer_exec_flush(viewer)) {
-        if (!exec_may_wait())
-            return false;
+        if (!world_may_wait())
+            return false; /* what a finaliser or a callback prints beyond the buffer is lost */
         (void)thread_park(viewer, abi_clock() + NETWORK_MEMORY_RETRY_MS * NS_PER_MS);
     }
     return true;

@@ -76,6 +76,8 @@ void world_turn_ended_in_c(void);
     } while (0)
 #define MICROPY_ENABLE_SCHEDULER 1
 #define MICROPY_SCHEDULER_DEPTH 32
+void world_call_back(void *function, void *argument);
+#define MICROPY_SCHED_CALL(function, argument) world_call_back(function, argument)
 
 /* Modules. */
 #define MICROPY_PY_OS 0

@@ -5,6 +5,7 @@
 #include "py/runtime.h"
 
 #include "objects/abi_calls.h"
+#include "objects/console.h"
 #include "objects/limits.h"
 #include "objects/session.h"
 #include "objects/threads.h"
@@ -35,6 +36,31 @@ static void bound_finaliser(void)
     mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("the finaliser ran too long"));
 }
 
+/* A callback runs in whatever thread comes by, and all others wait for it: past its bound it has no step without an exception. */
+static void bound_callback(struct thread *thread)
+{
+    if (thread->callback_turns == 0 || ++thread->callback_turns <= CALLBACK_TURNS_MAX)
+        return;
+    world_turn_left = 0;
+    mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("the callback ran too long"));
+}
+
+void world_call_back(mp_obj_t function, mp_obj_t argument)
+{
+    struct thread *thread = thread_current();
+    CHECK(thread != NULL);
+    nlr_buf_t nlr;
+    thread->callback_turns = 1;
+    if (nlr_push(&nlr) == 0) {
+        (void)mp_call_function_1(function, argument);
+        nlr_pop();
+    } else {
+        thread->callback_turns = 1;
+        mp_obj_print_protected(&mp_plat_print, MP_OBJ_FROM_PTR(nlr.ret_val), PRINT_EXC);
+    }
+    thread->callback_turns = 0;
+}
+
 /* A program that is to end has no other turn than to be interrupted, whatever it catches; but not what tells in its outermost call how it ended. */
 static void go_on_ending(void)
 {
@@ -55,6 +81,7 @@ static void take_turns(void)
         finaliser_turns = 0;
         if (thread_yield_is_due())
             thread_yield();
+        bound_callback(thread_current());
         go_on_ending();
     }
 }
@@ -71,10 +98,15 @@ void world_turn_ended_in_c(void)
         mp_handle_pending(true);
 }
 
+bool world_may_wait(void)
+{
+    return thread_current() != NULL && !amid_collection() && thread_current()->callback_turns == 0;
+}
+
 bool world_park(const void *awaited, uint64_t deadline_ns)
 {
-    if (thread_current() == NULL || amid_collection())
-        mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("a finaliser cannot wait"));
+    if (!world_may_wait())
+        mp_raise_msg(&mp_type_RuntimeError, MP_ERROR_TEXT("a finaliser or a callback cannot wait"));
     go_on_ending();
     mp_handle_pending(true);
     bool woken = thread_park(awaited, deadline_ns);
