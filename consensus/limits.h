@@ -24,7 +24,7 @@ enum {
     LOG_BATCH_BYTES_MAX = MACHINE_REQUEST_BYTES_MAX,
     /* Writes of one group commit; the next one waits for the flush. */
     LOG_BATCHES_MAX = 4,
-    /* Disk and memory that submissions leave for barriers and changes of members. */
+    /* Disk and memory that submissions leave for barriers and changes of members, and by half for what comes in the place of entries never committed. */
     LOG_RESERVE_BYTES = 1 << 20,
     /* Quiet time after which a marker record covers the last entry. */
     LOG_MARKER_MS = 200,

@@ -43,7 +43,8 @@ int64_t node_move_request(struct node *node, uint64_t target)
     return 0;
 }
 
-/* A target that lags, or has no image yet, would let the world stand still while it catches up, and the library gives a transfer up after an election timeout. */
+/* A target that lags, or has no image yet, would let the world stand still while it catches up, and the library gives a transfer up after an election
+ * timeout. */
 static void approach(struct node *node)
 {
     struct group_facts facts;
