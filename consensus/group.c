@@ -2,7 +2,8 @@
  *
  *   OFF        group_start has read the disk                       STARTING
  *   STARTING   the boot number is durable                          RUNNING    begin_running
- *   RUNNING    removed, refused as stale, the log is corrupt       OFF        group_give_up, then ops.removed with the next tick
+ *   RUNNING    removed, refused as stale                           OFF        group_give_up, then ops.removed with the next tick
+ *   RUNNING    what the disk holds is bad                          OFF        group_disk_is_bad, then ops.damaged with the next tick
  *   any        the disk fails a write                              OFF        disk_failed; until group_start */
 #include "consensus/group_internal.h"
 
@@ -77,17 +78,34 @@ void group_stop(struct group *group)
     group->phase = GROUP_OFF;
 }
 
-void group_give_up(struct group *group)
+/* The peers know us by what we were: present ourselves anew. */
+static void leave(struct group *group)
 {
     group_stop(group);
-    /* The peers know us by the id that has ended: present ourselves anew. */
     for (unsigned node = 1; node <= group->config.boot->node_count; node++) {
         if (node != group->config.boot->node_number) {
             peers_reset(group_peers(group), node);
         }
     }
-    group->removed = true;
     group->poked = true;
+}
+
+void group_give_up(struct group *group)
+{
+    leave(group);
+    group->removed = true;
+}
+
+void group_disk_is_bad(struct group *group, const char *what, enum status status)
+{
+    if (status == STATUS_CORRUPT) {
+        leave(group);
+        snprintf(group->damage, sizeof group->damage, "%s", what);
+        return;
+    }
+    group_say(group, LOG_ERROR, "%s (%s); this node stands aside until it is started again", what, status_sentence(status));
+    group->disk_failed = true;
+    group_stop(group);
 }
 
 static bool superblock_usable(const struct disk_superblock *superblock)
@@ -219,7 +237,7 @@ static void begin_running(struct group *group)
     char reason[REASON_BYTES_MAX];
     enum status status = group_open_library(group, reason);
     if (status != STATUS_OK) {
-        group_log_is_bad(group, reason, status);
+        group_disk_is_bad(group, reason, status);
     }
 }
 
@@ -274,6 +292,12 @@ void group_tick(struct group *group)
     if (group->removed) {
         group->removed = false;
         group->config.ops.removed(group->config.ops.context);
+    }
+    if (group->damage[0] != '\0') {
+        char damage[REASON_BYTES_MAX];
+        memcpy(damage, group->damage, sizeof damage);
+        group->damage[0] = '\0';
+        group->config.ops.damaged(group->config.ops.context, damage);
     }
 }
 

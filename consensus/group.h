@@ -13,7 +13,8 @@
  * Who binds what: the node owns struct peers; of struct peers_events (consensus/peers.h) it gives own_hello to group_own_hello, accept to
  * group_accept_hello, and up, down, refused and the messages of types GROUP_MESSAGE_* of lane 0 to group_peer_up, _down, _refused and
  * group_message. A blank disk and a disk whose superblock says `joining` make a group without configuration that waits to be admitted.
- * Starting anew (after ops.removed, or after group_start said CORRUPT): store_adopt, then group_start again with the new superblock. */
+ * Starting anew (after ops.removed, or when what ops.damaged or group_start's CORRUPT told is repaired): store_adopt, then group_start again with the
+ * new superblock. */
 #ifndef EIDOLON_CONSENSUS_GROUP_H
 #define EIDOLON_CONSENSUS_GROUP_H
 
@@ -72,9 +73,12 @@ struct group_ops {
     /* Leader: the peer `raft_id` needs a snapshot (its next entry was cut). Start or continue the transfer of a manifest to it; the call is repeated while
      * it stays so. When the peer answers, replicate/catchup calls nothing here: the peer's own group sends the raft result. */
     void (*send_snapshot)(void *context, uint64_t raft_id);
-    /* This incarnation is no member any more, or a peer has evidence of a later state of its disk: become a joiner (store_adopt, group_start). The
-     * group has stopped by itself when this is called; `lost` was called before if it led. Do not call group_start from inside. */
+    /* This incarnation is no member any more, a peer has evidence of a later state of its disk, or its checkpoint is a lie: become a joiner (store_adopt,
+     * group_start). The group has stopped by itself when this is called; `lost` was called before if it led. Do not call group_start from inside. */
     void (*removed)(void *context);
+    /* The disk has lost something that this incarnation had promised to keep, `damage` (borrowed) says what: await its repair (group_damaged_hello). The group
+     * has stopped by itself when this is called; `lost` was called before if it led. Do not call group_start from inside. */
+    void (*damaged)(void *context, const char *damage);
 };
 
 struct group_config {
@@ -140,6 +144,8 @@ MUST_CHECK enum status group_transfer(struct group *group, unsigned node);
 bool group_transferring(const struct group *group);
 
 /* -- checkpoint and catch-up -- */
+/* Is more than three quarters of the log in use? Submissions soon have to wait for a checkpoint. */
+bool group_log_nearly_full(const struct group *group);
 /* A checkpoint up to `index` is durable: take the library's snapshot and cut the log behind it, keeping what a transfer under way (hold) needs. */
 void group_checkpoint_done(struct group *group, uint64_t index, uint64_t term);
 /* A checkpoint up to `index` travels (pinned): keep what who takes it will need, the entry itself, for its term, and all that follow, as far as the log
@@ -153,8 +159,8 @@ void group_snapshot_describe(const struct group *group, struct group_snapshot *o
 bool group_contradicts(const struct group *group, uint64_t index, uint64_t term);
 /* Follower or joiner: everything of `snapshot` is durable in the page store and is now what the image is filled from. Restart the library behind it: what
  * the log has beyond is kept and applied from there, also what had been applied already. STALE: the log does not reach that far back any more.
- * INVALID: its numbers cannot be.  REFUSED: this node leads.  CORRUPT, IO_ERROR: what the log has beyond cannot be read back, or group_contradicts; this
- * incarnation has ended, or this node stands aside. */
+ * INVALID: its numbers cannot be.  REFUSED: this node leads.  CORRUPT: what the log has beyond cannot be read back, or group_contradicts; ops.damaged, or
+ * ops.removed, follows.  IO_ERROR: this node stands aside. */
 MUST_CHECK enum status group_install(struct group *group, const struct group_snapshot *snapshot);
 
 /* -- facts -- */

@@ -7,24 +7,11 @@
 /* How often an entry is offered again to a node that still reads its image. */
 enum { APPLY_RETRY_NS = 1000000 };
 
-void group_log_is_bad(struct group *group, const char *what, enum status status)
-{
-    bool joins = status == STATUS_CORRUPT && group->config.boot->node_count > 1;
-    group_say(group, LOG_ERROR, "%s (%s)%s", what, status_sentence(status),
-              joins ? "; this node joins anew" : "; this node stands aside until it is started again");
-    if (joins) {
-        group_give_up(group);
-    } else {
-        group->disk_failed = true;
-        group_stop(group);
-    }
-}
-
 static void entry_is_bad(struct group *group, uint64_t index, enum status status)
 {
     char what[100];
     snprintf(what, sizeof what, "log: entry %llu, which is committed, cannot be read back", (unsigned long long)index);
-    group_log_is_bad(group, what, status);
+    group_disk_is_bad(group, what, status);
 }
 
 /* -- applying -- */
@@ -205,12 +192,12 @@ bool group_contradicts(const struct group *group, uint64_t index, uint64_t term)
     return group->library_open && index <= raft_commit_index(&group->raft) && ours != 0 && ours != term;
 }
 
-/* The disk's checkpoint ends with an entry that is not ours: it was a lie, and the next start would be held to it. */
+/* The disk's checkpoint ends with an entry that is not ours: it was a lie, and the next start, held to it, would drop what the log has. So this does not wait
+ * for a repair as other damage does. */
 static void checkpoint_is_bad(struct group *group, uint64_t index)
 {
-    char what[100];
-    snprintf(what, sizeof what, "the checkpoint contradicts entry %llu, which is committed", (unsigned long long)index);
-    group_log_is_bad(group, what, STATUS_CORRUPT);
+    group_say(group, LOG_ERROR, "the checkpoint contradicts entry %llu, which is committed; this node joins anew", (unsigned long long)index);
+    group_give_up(group);
 }
 
 static void take_snapshot(struct group *group)
@@ -238,12 +225,17 @@ static void take_snapshot(struct group *group)
     group->used_after_cut = log_used_bytes(group->log);
 }
 
+bool group_log_nearly_full(const struct group *group)
+{
+    return log_used_bytes(group->log) > log_region_bytes(group->log) / 8 * 6;
+}
+
 static bool checkpoint_wanted(const struct group *group)
 {
     const struct log *log = group->log;
     uint64_t entries = log_last_index(log) - (log_first_index(log) - 1), eighth = log_region_bytes(log) / 8;
     /* What a cut had to leave is not asked for again before a good deal has come on top of it. */
-    bool grown = log_used_bytes(log) > group->used_after_cut + eighth || log_used_bytes(log) > 6 * eighth;
+    bool grown = log_used_bytes(log) > group->used_after_cut + eighth || group_log_nearly_full(group);
     bool bytes_used = log_used_bytes(log) > 4 * eighth && grown;
     bool entries_used = entries > LOG_ENTRIES_MAX / 2 && group->applied_index > group->raft.trail.snapshot.index + LOG_ENTRIES_MAX / 8;
     /* Who needs an entry that cannot be read gets a checkpoint instead. */
@@ -306,7 +298,7 @@ enum status group_install(struct group *group, const struct group_snapshot *snap
     char reason[REASON_BYTES_MAX];
     enum status status = group_check_changes(group, reason);
     if (status != STATUS_OK) {
-        group_log_is_bad(group, reason, status); /* before anything is called applied that the image does not have yet */
+        group_disk_is_bad(group, reason, status); /* before anything is called applied that the image does not have yet */
         return status;
     }
     if (vote_term(group->vote) < snapshot->last_term) {
@@ -323,7 +315,7 @@ enum status group_install(struct group *group, const struct group_snapshot *snap
     group->apply_busy = group->apply_again = false;
     status = group_open_library(group, reason);
     if (status != STATUS_OK) {
-        group_log_is_bad(group, reason, status);
+        group_disk_is_bad(group, reason, status);
     }
     return status;
 }

@@ -82,6 +82,7 @@ struct group {
     uint8_t cluster_id[16];
     bool joining;
     bool removed;                   /* ops.removed is to be called */
+    char damage[REASON_BYTES_MAX];  /* ops.damaged is to be called with it; empty: not */
     bool disk_failed;
     bool poked;
 
@@ -143,6 +144,8 @@ MUST_CHECK enum status group_check_changes(struct group *group, char reason[REAS
 void group_stop(struct group *group);
 /* This incarnation has ended: stop, and tell the node with the next tick. */
 void group_give_up(struct group *group);
+/* What the disk holds cannot be relied on, `what` says why. CORRUPT: stop, and tell the node with the next tick; any other status: stand aside. */
+void group_disk_is_bad(struct group *group, const char *what, enum status status);
 /* Leader: was a majority of the voters heard within the election timeout, counting none of node `without` (0: all count)? */
 bool group_majority_heard(const struct group *group, unsigned without);
 void group_address_of(uint64_t raft_id, char address[GROUP_ADDRESS_BYTES]);
@@ -178,8 +181,6 @@ void group_pump(struct group *group);
 bool group_pump_waits(const struct group *group);
 
 /* -- group_apply.c -- */
-/* Our own copy of the log cannot be read back, `what` says where: the incarnation has ended, if there is anybody to join. */
-void group_log_is_bad(struct group *group, const char *what, enum status status);
 void group_apply_committed(struct group *group);
 bool group_apply_pending(const struct group *group);
 /* Own checkpoints to the library, cutting the log, asking for the next checkpoint. */

@@ -138,13 +138,13 @@ static enum status verify_body(const struct group *group, const struct message_e
     return seal_verify_body(group->config.keys, &context, entry->entry.nonce, body, entry->body_bytes, entry->entry.tag);
 }
 
-/* Is there room for `fresh` new entries of `bytes`, the last of them `entry` at `index`? What submissions leave of the log is left here, too, for the barrier of
- * who leads next: only a barrier that begins a term may take of it, and by half what comes in the place of entries that were never committed. A log full of
- * those could take nothing else any more, and nothing might be committed without this node. */
-static bool room_for(const struct group *group, uint32_t fresh, size_t bytes, uint64_t index, bool begins_term)
+/* What submissions leave of the log is left here, too, for the barrier of who leads next. */
+static enum log_purpose purpose_of(const struct group *group, uint64_t index, bool begins_term)
 {
-    bool replaces = index <= log_last_index(group->log);
-    return log_room(group->log, fresh, bytes + (replaces && !begins_term ? LOG_RESERVE_BYTES / 2 : 0), replaces || begins_term);
+    if (begins_term) {
+        return LOG_FOR_TERM;
+    }
+    return index <= log_last_index(group->log) ? LOG_FOR_REPLACEMENT : LOG_FOR_SUBMISSION;
 }
 
 /* The longest run of the message's entries that is verified and that there is room for. */
@@ -162,7 +162,7 @@ static enum status take_entries(struct group *group, const struct message *messa
         if (fresh > 0 || !entry_known(group, incoming->first_index + i, entry->term)) {
             bytes += entry->body_bytes;
             bool begins_term = entry->type == LOG_BARRIER && entry->term > term_before;
-            if (!room_for(group, ++fresh, bytes, incoming->first_index + i, begins_term)) {
+            if (!log_room(group->log, ++fresh, bytes, purpose_of(group, incoming->first_index + i, begins_term))) {
                 break;
             }
             enum status status = verify_body(group, entry, bodies);

@@ -310,7 +310,7 @@ enum status group_submit(struct group *group, const struct group_entry *entry, c
         return STATUS_BUSY;
     }
     CHECK(entry->bytes <= ENTRY_BODY_BYTES_MAX);
-    if (!log_room(group->log, 1, entry->bytes, false)) {
+    if (!log_room(group->log, 1, entry->bytes, LOG_FOR_SUBMISSION)) {
         return STATUS_FULL;
     }
     struct message_entry described = {.term = group->raft.current_term, .type = LOG_COMMAND, .body_bytes = entry->bytes, .entry = *entry};

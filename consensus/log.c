@@ -115,13 +115,14 @@ bool log_failed(const struct log *log)
 bool log_room_for_all(const struct log *log, uint32_t entries, size_t bytes)
 {
     /* What a wrap wastes at the end of the region is less than a write. */
-    return log_room(log, entries + LOG_ENTRIES_BETWEEN, bytes + LOG_BATCH_BYTES_MAX + LOG_ENTRIES_BETWEEN * MACHINE_BLOCK_BYTES, false);
+    return log_room(log, entries + LOG_ENTRIES_BETWEEN, bytes + LOG_BATCH_BYTES_MAX + LOG_ENTRIES_BETWEEN * MACHINE_BLOCK_BYTES, LOG_FOR_SUBMISSION);
 }
 
-bool log_room(const struct log *log, uint32_t entries, size_t bytes, bool use_reserve)
+bool log_room(const struct log *log, uint32_t entries, size_t bytes, enum log_purpose purpose)
 {
-    uint64_t reserve = use_reserve ? 0 : LOG_RESERVE_BYTES;
-    uint64_t count = log->last - log->base_index + entries + (use_reserve ? 0 : LOG_ENTRIES_RESERVE);
+    static const uint64_t reserves[] = {[LOG_FOR_SUBMISSION] = LOG_RESERVE_BYTES, [LOG_FOR_REPLACEMENT] = LOG_RESERVE_BYTES / 2, [LOG_FOR_TERM] = 0};
+    uint64_t reserve = reserves[purpose];
+    uint64_t count = log->last - log->base_index + entries + (purpose == LOG_FOR_SUBMISSION ? LOG_ENTRIES_RESERVE : 0);
     if (count > LOG_ENTRIES_MAX) {
         return false;
     }

@@ -100,9 +100,15 @@ uint64_t log_written_bytes(const struct log *log); /* handed to the disk since l
 bool log_failed(const struct log *log);          /* a write or a flush failed: nothing is written any more */
 
 /* -- writing -- */
-/* Could `entries` of `bytes` body bytes in all be appended, leaving the reserve (unless `reserve` may be used)? */
-bool log_room(const struct log *log, uint32_t entries, size_t bytes, bool use_reserve);
-/* Will log_room say so of each of these entries when they are appended one after the other, though the ring wraps meanwhile and the reserve's entries
+/* What an entry is for: how much of the log's reserve (LOG_RESERVE_BYTES) it has to leave. */
+enum log_purpose {
+    LOG_FOR_SUBMISSION,  /* all of it */
+    LOG_FOR_REPLACEMENT, /* half: it takes the place of an entry that was never committed. A log full of those could take nothing else any more */
+    LOG_FOR_TERM,        /* nothing: a barrier that begins a term, a change of members */
+};
+/* Could `entries` of `bytes` body bytes in all be appended? */
+bool log_room(const struct log *log, uint32_t entries, size_t bytes, enum log_purpose purpose);
+/* Will log_room say so of each of these submissions when they are appended one after the other, though the ring wraps meanwhile and the reserve's entries
  * come in between? Who has closed an epoch cannot take it back. */
 bool log_room_for_all(const struct log *log, uint32_t entries, size_t bytes);
 /* Append an entry at `index`, at most last + 1; an index that is there drops it and all behind it first. `entry` NULL: zero. All borrowed.

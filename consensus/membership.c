@@ -85,7 +85,7 @@ static bool may_change(const struct group *group)
 {
     const struct raft *raft = &group->raft;
     return leads_for_certain(group) && raft->configuration_uncommitted_index == 0 && raft->configuration_committed_index == group->configuration_index &&
-           raft->leader_state.promotee_id == 0 && raft_transferee(raft) == 0 && log_room(group->log, 1, MEMBERS_BYTES_MAX, true);
+           raft->leader_state.promotee_id == 0 && raft_transferee(raft) == 0 && log_room(group->log, 1, MEMBERS_BYTES_MAX, LOG_FOR_TERM);
 }
 
 static bool submit_members(struct group *group, const struct disk_member *members, uint32_t count)

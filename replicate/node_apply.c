@@ -181,7 +181,12 @@ static void send_snapshot(void *context, uint64_t raft_id)
 
 static void removed(void *context)
 {
-    node_become_stranger(context, "this incarnation was removed from the cluster or others have evidence of a newer state of its disk");
+    node_become_stranger(context, "this incarnation was removed from the cluster, others have seen a newer state of its disk, or its checkpoint is a lie");
+}
+
+static void damaged(void *context, const char *damage)
+{
+    node_await_repair(context, damage);
 }
 
 struct group_ops node_group_ops(struct node *node)
@@ -195,5 +200,6 @@ struct group_ops node_group_ops(struct node *node)
         .want_checkpoint = node_want_checkpoint,
         .send_snapshot = send_snapshot,
         .removed = removed,
+        .damaged = damaged,
     };
 }

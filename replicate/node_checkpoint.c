@@ -48,9 +48,7 @@ static void begin_checkpoint(struct node *node)
 
 static void step_checkpoint(struct node *node)
 {
-    struct group_facts group;
-    group_facts(node->group, &group);
-    store_hurry(node->store, group.log_bytes > group.log_bytes_max / 4 * 3);
+    store_hurry(node->store, group_log_nearly_full(node->group));
     enum status status = store_checkpoint_step(node->store);
     if (status == STATUS_EMPTY) {
         const struct checkpoint *checkpoint = store_checkpoint(node->store);

@@ -71,6 +71,12 @@ static void removed(void *context)
     gone = true;
 }
 
+static void damaged(void *context, const char *damage)
+{
+    (void)damage;
+    removed(context);
+}
+
 /* -- the node -- */
 
 static void make_group(void)
@@ -85,7 +91,8 @@ static void make_group(void)
                                           .lost = lost,
                                           .want_checkpoint = want_checkpoint,
                                           .send_snapshot = send_snapshot,
-                                          .removed = removed}};
+                                          .removed = removed,
+                                          .damaged = damaged}};
     CHECK(group_create(&group, &config) == STATUS_OK);
 }
 

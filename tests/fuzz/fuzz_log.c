@@ -52,7 +52,7 @@ static bool go_on(uint64_t *checkpoint, uint64_t *term, uint64_t advance)
 {
     static const uint8_t body[100] = "a body";
     uint64_t index = log_last_index(log_) + 1, last_term = log_term_of(log_, index - 1);
-    if (last_term == 0 || !log_room(log_, 1, sizeof body, true)) {
+    if (last_term == 0 || !log_room(log_, 1, sizeof body, LOG_FOR_TERM)) {
         return false;
     }
     const struct group_entry entry = {.type = GROUP_ENTRY_EPOCH, .world = 1, .epoch = 5, .parts = 1, .bytes = sizeof body};

@@ -275,7 +275,7 @@ static void assert_goes_on(void)
     log_recovered_durable(reader_log);
     vote_raise_boot_number(reader_vote, 9);
     uint64_t term = vote_term(node_vote), last = last_index;
-    for (unsigned i = 0; i < GO_ON_ENTRIES && log_room(reader_log, 1, BODY_MAX, true); i++) {
+    for (unsigned i = 0; i < GO_ON_ENTRIES && log_room(reader_log, 1, BODY_MAX, LOG_FOR_TERM); i++) {
         append(reader_log, ++last);
         write_out(reader, reader_log);
     }

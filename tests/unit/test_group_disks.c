@@ -347,7 +347,9 @@ static void test_group_of_one_whose_log_goes_bad_stands_aside(void **state)
         fake_disk_flip(&node->fake, node->superblock.log_offset + block * 4096 + 150, 4);
     }
     cluster_run(cluster, 1000);
-    assert_true(cluster_facts(node).disk_failed);
+    assert_false(cluster_facts(node).started);
+    assert_int_equal(node->damaged_count, 1);
+    assert_non_null(strstr(node->reason, "which is committed, cannot be read back"));
     assert_int_equal(node->removed_count, 0);
     cluster_destroy(cluster);
 }
@@ -532,7 +534,7 @@ static void test_group_install_before_a_change_of_members_that_rotted_makes_the_
     assert_int_equal(group_install(follower->group, &before), STATUS_CORRUPT);
     cluster_isolate(cluster, follower->number, false);
     assert_true(cluster_heals(cluster));
-    assert_int_equal(follower->removed_count, 1);
+    assert_int_equal(follower->damaged_count, 1);
     cluster_destroy(cluster);
 }
 
@@ -559,7 +561,7 @@ static void test_group_change_of_members_that_rots_while_the_node_starts_makes_i
     struct cluster_node *follower = starting_follower(cluster);
     fake_disk_flip(&follower->fake, place_of_change(follower, log_first_index(follower->group->log)), 1);
     assert_true(cluster_heals(cluster));
-    assert_int_equal(follower->removed_count, 1);
+    assert_int_equal(follower->damaged_count, 1);
     cluster_destroy(cluster);
 }
 

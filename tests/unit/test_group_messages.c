@@ -353,7 +353,7 @@ static void test_group_log_that_a_rogue_leader_filled_takes_what_was_committed_i
     cluster_submit_some(cluster, 3, 60000); /* committed by the other two */
     cluster_run(cluster, 200);
     forge_commands(rogue, full, term + 1);
-    assert_false(log_room(full->group->log, 1, 60000, false));
+    assert_false(log_room(full->group->log, 1, 60000, LOG_FOR_SUBMISSION));
     assert_int_equal(forge_refusal(other, rogue, term + 2), STATUS_OK); /* those two elect anew, in a newer term */
     assert_true(cluster_until(cluster, cluster_has_leader, 10000));
     cluster_run(cluster, 500);

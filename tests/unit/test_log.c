@@ -88,7 +88,7 @@ static void test_log_evicted_entries_are_read_back_from_disk(void **state)
     struct bench *bench = bench_make(5);
     /* More than the memory ring. The region would not hold it all: cut behind. */
     for (uint64_t index = 2; index < 600; index++) {
-        while (!log_room(bench->log, 1, 65536, false)) {
+        while (!log_room(bench->log, 1, 65536, LOG_FOR_SUBMISSION)) {
             settle(bench);
             log_cut(bench->log, log_first_index(bench->log) + 20);
         }
@@ -264,12 +264,12 @@ static void test_log_full_region_waits_for_a_cut(void **state)
     (void)state;
     struct bench *bench = bench_make(15);
     uint64_t index = 2;
-    while (log_room(bench->log, 1, 60000, false)) {
+    while (log_room(bench->log, 1, 60000, LOG_FOR_SUBMISSION)) {
         assert_int_equal(append(bench, index++, 1, 60000), STATUS_OK);
         settle(bench);
     }
     assert_true(log_used_bytes(bench->log) > REGION_BYTES / 2);
-    assert_true(log_room(bench->log, 1, 0, true)); /* a barrier */
+    assert_true(log_room(bench->log, 1, 0, LOG_FOR_TERM)); /* a barrier */
     while (append(bench, index, 1, 60000) == STATUS_OK) {
         index++;
         settle(bench);
@@ -305,7 +305,7 @@ static void test_log_room_for_all_entries_is_there_to_the_last_though_the_ring_w
             log_cut(bench->log, log_first_index(bench->log));
         }
         for (uint32_t part = 0; part < parts; part++) {
-            assert_true(log_room(bench->log, 1, bytes, false));
+            assert_true(log_room(bench->log, 1, bytes, LOG_FOR_SUBMISSION));
             assert_int_equal(append(bench, index++, 1, bytes), STATUS_OK);
             if (part % 4 == 0) { /* what comes meanwhile shares writes */
                 settle(bench);
@@ -321,7 +321,7 @@ static void test_log_round_that_the_region_cuts_short_is_flushed(void **state)
     (void)state;
     struct bench *bench = bench_make(21);
     uint64_t index = 2;
-    while (log_room(bench->log, 1, 60000, false)) {
+    while (log_room(bench->log, 1, 60000, LOG_FOR_SUBMISSION)) {
         assert_int_equal(append(bench, index++, 1, 60000), STATUS_OK);
         settle(bench);
     }
@@ -365,7 +365,7 @@ static void test_log_memory_full_of_unflushed_entries_is_full(void **state)
     (void)state;
     struct bench *bench = bench_make(16);
     uint64_t index = 2;
-    while (log_room(bench->log, 1, 60000, true)) {
+    while (log_room(bench->log, 1, 60000, LOG_FOR_TERM)) {
         assert_int_equal(append(bench, index++, 1, 60000), STATUS_OK);
     }
     while (append(bench, index, 1, 60000) == STATUS_OK) {
@@ -487,7 +487,7 @@ static void test_log_random_life_keeps_all_that_was_persisted(void **state)
             uint32_t dice = test_random_below(&random, 100);
             if (dice < 55) {
                 uint32_t bytes = test_random_below(&random, dice % 7 == 0 ? 65000 : 3000);
-                if (log_room(bench->log, 1, bytes, false)) {
+                if (log_room(bench->log, 1, bytes, LOG_FOR_SUBMISSION)) {
                     assert_int_equal(append(bench, model->last + 1, model->term, bytes), STATUS_OK);
                     model_append(model, model->last + 1, model->term, bytes);
                 }
@@ -495,7 +495,7 @@ static void test_log_random_life_keeps_all_that_was_persisted(void **state)
                 uint64_t index = model->last - test_random_below(&random, (uint32_t)(model->last - bench->checkpoint));
                 index = index + 20 < model->last ? model->last - 20 : index;
                 model->term++;
-                if (log_room(bench->log, 1, 50, false)) {
+                if (log_room(bench->log, 1, 50, LOG_FOR_SUBMISSION)) {
                     assert_int_equal(append(bench, index, model->term, 50), STATUS_OK);
                     model_append(model, index, model->term, 50);
                 }

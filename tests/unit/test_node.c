@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "consensus/group_internal.h"
+#include "consensus/log_internal.h"
 #include "tests/unit/support/node_cluster.h"
 
 enum { TURNS = 20000 };
@@ -179,6 +180,47 @@ static void test_node_log_that_does_not_open_is_not_read_again_and_again(void **
     assert_true(node_awaits_repair(standby->node));
 }
 
+/* Of a log block that holds entries; a second time: as it was. */
+static void flip_log(struct nodes_node *node, uint64_t bytes)
+{
+    for (uint64_t at = 0; at < bytes; at += DISK_BLOCK_BYTES) {
+        fake_disk_flip(&node->fake, DISK_LOG_OFFSET + at + 150, 4);
+    }
+}
+
+/* NO-AMNESIA: what is committed cannot be read back, though it was read at the start. As long as no majority does without this node its disk stays, and a fault
+ * that goes away has cost nothing. */
+static void test_node_log_that_goes_bad_while_it_runs_is_kept_until_others_do_without_it(void **state)
+{
+    (void)state;
+    struct nodes_node *node = &nodes->node[1], *off = &nodes->node[3];
+    committed_before = nodes->committed;
+    assert_true(nodes_run(nodes, TURNS, committed_more));
+    uint64_t raft_id = nodes_raft_id(node);
+    for (unsigned number = 1; number <= nodes->count; number++) {
+        nodes_power_cut(&nodes->node[number]);
+    }
+    nodes_power_on(node);
+    nodes_power_on(&nodes->node[2]);
+    uint64_t bytes = node->node->group->log->head;
+    flip_log(node, bytes);
+    static uint8_t superblocks[2 * DISK_BLOCK_BYTES];
+    memcpy(superblocks, node->fake.disk.durable, sizeof superblocks);
+    watched = node;
+    assert_true(nodes_run(nodes, TURNS, watched_stands_aside));
+    nodes_run(nodes, 2000, NULL);
+    assert_true(node_awaits_repair(node->node));
+    assert_non_null(strstr(node->node->disk_reason, "which is committed, cannot be read back"));
+    assert_int_equal(node->restarts, 0);
+    assert_memory_equal(node->fake.disk.durable, superblocks, sizeof superblocks);
+    nodes_power_cut(node);
+    flip_log(node, bytes);
+    nodes_power_on(node);
+    nodes_power_on(off);
+    assert_true(nodes_run(nodes, TURNS, nodes_whole));
+    assert_int_equal(nodes_raft_id(node), raft_id);
+}
+
 /* ONE-STORY: reports that nobody could hear are not counted, or none would be left for the host that comes. */
 static void test_node_contradiction_without_a_leader_is_reported_to_the_next_one(void **state)
 {
@@ -212,6 +254,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_node_word_of_a_resumed_world_is_believed_only_when_the_leadership_is_lost, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_node_checkpoint_behind_a_change_of_members_that_stays_waits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_node_log_that_does_not_open_is_not_read_again_and_again, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_node_log_that_goes_bad_while_it_runs_is_kept_until_others_do_without_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_node_contradiction_without_a_leader_is_reported_to_the_next_one, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

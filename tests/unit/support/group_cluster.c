@@ -111,6 +111,18 @@ static void removed(void *context)
     node->start_wanted = true;
 }
 
+/* The node above would leave its disk as it is until a majority of the others says that it does without: they are taken to say so at once. */
+static void damaged(void *context, const char *damage)
+{
+    struct cluster_node *node = context;
+    node->damaged_count++;
+    snprintf(node->reason, sizeof node->reason, "%s", damage);
+    if (node->cluster->count > 1) {
+        adopt(node);
+        node->start_wanted = true;
+    }
+}
+
 void cluster_checkpoint(struct cluster_node *node)
 {
     struct disk_superblock *superblock = &node->superblock;
@@ -294,7 +306,8 @@ void cluster_power_on(struct cluster_node *node)
                 .lost = lost,
                 .want_checkpoint = want_checkpoint,
                 .send_snapshot = send_snapshot,
-                .removed = removed},
+                .removed = removed,
+                .damaged = damaged},
     };
     enum status status = group_create(&node->group, &config);
     CHECK(status == STATUS_OK);

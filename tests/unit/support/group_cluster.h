@@ -41,7 +41,7 @@ struct cluster_node {
     bool busy;                      /* apply says BUSY */
     uint64_t apply_cost_ns;         /* what applying an entry takes */
     bool leads;
-    unsigned lead_count, lost_count, removed_count, install_count;
+    unsigned lead_count, lost_count, removed_count, damaged_count, install_count;
     bool auto_checkpoint;
     bool sends_no_snapshot;
     uint64_t snapshot_for;          /* raft id that needs one; 0: none */
