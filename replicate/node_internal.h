@@ -122,13 +122,20 @@ void node_restart(struct node *node, const char *why);
 uint64_t node_now_ns(const struct node *node);
 /* The number of the node that leads the group, as far as is known here; 0: none. */
 unsigned node_leader(const struct node *node);
+/* node_disk.c */
+void node_open_disk(struct node *node);
 /* The disk is damaged, `damage` says where: take no part and leave it as it is, until a leader says that a majority does without this node. */
 void node_await_repair(struct node *node, const char *damage);
 bool node_awaits_repair(const struct node *node);
+/* A majority that does without this node is there: what its disk still has is needed no more. */
+void node_repair(struct node *node);
 /* Give the disk's incarnation up and start anew as a stranger. Others have said that they can do without it. */
 void node_become_stranger(struct node *node, const char *why);
 /* Take no part any more until this node is started again, and leave the disk as it is: `format` says why. */
 void node_stand_aside(struct node *node, enum store_disk disk, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* The image is what the checkpoint says: from now on it is read, some pages a step. */
+void node_begin_filling(struct node *node);
+void node_fill_step(struct node *node);
 /* node_checkpoint.c */
 void node_want_checkpoint(void *node); /* group_ops, catchup_config */
 void node_checkpoint_tick(struct node *node);
