@@ -81,7 +81,7 @@ struct node {
     struct store *store;
     struct world *world;
     struct peers *peers;
-    struct group *group;              /* NULL: the disk does not allow to take part */
+    struct group *group;
     struct catchup *catchup;
     uint64_t started_ns;
 
