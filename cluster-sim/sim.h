@@ -181,6 +181,7 @@ struct sim_node {
     struct sim_promise promise;
     uint64_t candidate_ns;           /* it raised its term last, by its clock; 0: not in this life */
     uint64_t turns;                  /* of its loop */
+    uint64_t rots_at;                /* place of its log that rots as soon as its next life has recovered it; 0: none */
     uint64_t log_rotten_id;          /* raft id under which its log rotted where it must be noticed at the next start; 0: no */
 };
 
@@ -215,6 +216,7 @@ struct sim {
     uint64_t fault_interval_ms;      /* mean */
     unsigned pause_ms;               /* between bursts of a client, at most */
     bool heavy;                      /* requests change much memory */
+    bool late_rot;                   /* a log that rots where it must be noticed does so behind the recovery, before it is applied */
     bool plain;                      /* disks as `eidolon create` makes them, and no checkpoints but those that a full log asks for */
     uint64_t fill_step_ns;           /* what a step of reading an image from the disk takes, in which its node does nothing else */
     uint64_t checkpoint_interval_ms; /* mean, beyond those; 0: none */
@@ -301,6 +303,7 @@ void sim_disk_recreate(struct sim_node *node);                  /* as on the day
 void sim_disk_keep_copy(struct sim_node *node);
 void sim_disk_put_back(struct sim_node *node);
 void sim_disk_rot(struct sim_node *node);                       /* a bit flipped, or a block that stands in another's place */
+void sim_disk_flip(struct sim_node *node, uint64_t place);      /* a bit of the byte there */
 void sim_disk_destroy(struct sim_node *node);
 
 /* -- sim_net.c -- */

@@ -209,11 +209,15 @@ static bool rot_log(struct sim *sim, struct sim_node *node)
     if (place == 0) {
         return false;
     }
-    sim_note(sim, node->number, "FAULT its log rots at %llu while it is off", (unsigned long long)place);
+    sim_note(sim, node->number, "FAULT its log rots at %llu %s", (unsigned long long)place, sim->late_rot ? "when it has been recovered" : "while it is off");
     node->rotten = true;
     damage(node);
-    node->log_rotten_id = node->damaged_id;
-    node->disk.bytes[place] ^= (uint8_t)(1u << sim_below(sim, 8));
+    if (sim->late_rot) {
+        node->rots_at = place;
+    } else {
+        node->log_rotten_id = node->damaged_id;
+        sim_disk_flip(node, place);
+    }
     sim_boot_later(node, sim_below(sim, 2 * SIM_SECOND));
     return true;
 }

@@ -313,6 +313,11 @@ void sim_disk_rot(struct sim_node *node)
     }
 }
 
+void sim_disk_flip(struct sim_node *node, uint64_t place)
+{
+    node->disk.bytes[place] ^= (uint8_t)(1u << sim_below(node->sim, 8));
+}
+
 void sim_disk_destroy(struct sim_node *node)
 {
     forget_unflushed(&node->disk, UINT64_MAX);

@@ -20,7 +20,7 @@ static const struct scenario {
     const char *name, *faults;
     uint64_t interval_ms;
     unsigned pause_ms;
-    bool heavy;
+    bool heavy, late_rot;
     bool plain; /* what a user's node would write: see struct sim */
 } scenarios[] = {
     {.name = "mix", .faults = "all"},
@@ -39,6 +39,7 @@ static const struct scenario {
     {.name = "heavy", .faults = "aimed,one-way,loss", .interval_ms = 1000, .pause_ms = 500, .heavy = true},
     {.name = "crossed", .faults = "aimed,one-way,flap,freeze,loss", .interval_ms = 500, .pause_ms = 300},
     {.name = "flips", .faults = "flip,move,loss", .interval_ms = 1500, .pause_ms = 300},
+    {.name = "late-rot", .faults = "rot,crash,loss", .interval_ms = 1000, .pause_ms = 300, .late_rot = true},
     {.name = "calm", .faults = "none", .interval_ms = 1000, .pause_ms = 2000},
     {.name = "plain", .faults = "none", .interval_ms = 1000, .pause_ms = 2000, .plain = true},
 };
@@ -234,6 +235,7 @@ static int run_seed(const struct options *options, uint64_t seed)
     sim.pause_ms = scenario->pause_ms;
     sim.fault_interval_ms = scenario->interval_ms;
     sim.heavy = scenario->heavy;
+    sim.late_rot = scenario->late_rot;
     sim.plain = scenario->plain;
     sim.faults = options->faults;
     sim_create(&sim, seed, options->nodes, options->minutes);

@@ -226,6 +226,10 @@ void sim_boot(struct sim_node *node)
     CHECK(status == STATUS_OK);
     raft_heap_bound(SIM_NODES_MAX * (size_t)RAFT_HEAP_BYTES_MAX); /* the heap of a process is that of all its nodes */
     node_start(node->node);
+    if (node->rots_at != 0) {
+        sim_disk_flip(node, node->rots_at);
+        node->rots_at = 0;
+    }
     sim_net_connect_all(node);
     sim_wake(node, EVENT_NS);
 }
