@@ -47,7 +47,9 @@ void terminal_forget(unsigned index)
 
 void terminal_begin(vstr_t *line, const char *prompt, bool indent)
 {
-    rl.auto_indent_state = indent ? AUTO_INDENT_ENABLED : 0;
+    if (!indent) {
+        rl.auto_indent_state = 0; /* else as the lines before of this statement left it; its first one enables it */
+    }
     readline_init(line, prompt);
 }
 

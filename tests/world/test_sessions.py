@@ -229,6 +229,23 @@ class SessionTest(unittest.TestCase):
         client.send("def f():\r    return 1\r\r    # comment\rprint(f() + 1)\r\x04")
         client.expect("\r\n2\r\n>>> ")
 
+    def test_terminal_indents_a_block_for_who_does_not(self):
+        client = self.world.terminal("indented")
+        for line in ("for i in range(2):", "if i > 0:", "print(i + 40)"):
+            client.send(line + "\r")
+            client.expect(r"\.\.\. +$")
+        client.send("\r\r\r")
+        client.expect("\r\n41\r\n>>> $")
+
+    def test_terminal_block_with_its_own_indentation_is_taken_as_typed(self):
+        client = self.world.terminal("typed")
+        client.send("def beats(n):\r    while True:\r        n += 1\r        if n > 6:\r            return n\r\r")
+        client.expect(">>> $")
+        client.send("beats(1)\r")
+        client.expect("\r\n7\r\n>>> $")
+        client.send("for i in range(2):\r")
+        client.expect(r"\.\.\.     $")  # the next statement is indented again
+
     def test_two_terminals_edit_in_two_sessions_at_once(self):
         first, second = self.world.terminal("two1"), self.world.terminal("two2")
         for key in "print('first')":
