@@ -179,8 +179,8 @@ const char world_help_text[] =
     "\n"
     "Nothing is saved and nothing is opened: names, objects, running threads and connections just stay.\n"
     "  root                the objects that all sessions share: root.lab = Directory(); ls(root)\n"
-    "  import eidolon      node(), nodes(), epoch(), commit(), move(n), sessions(), memory(), entropy(n),\n"
-    "                      threads(), interrupt(thread), end(thread)\n"
+    "  import eidolon      node(), nodes(), epoch(), commit(), move(n), memory(), entropy(n),\n"
+    "                      session(), sessions(), threads(), interrupt(thread), end(thread)\n"
     "  import socket, asyncio, _thread, time, json, re, ...    help('modules') lists them\n"
     "\n"
     "Ctrl-C interrupts this session's program, Ctrl-E begins paste mode, Ctrl-] detaches.\n";
