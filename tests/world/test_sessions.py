@@ -1,4 +1,5 @@
 """Sessions: prompts, viewers, editing, replay, interrupts."""
+import os
 import socket
 import time
 import unittest
@@ -245,6 +246,18 @@ class SessionTest(unittest.TestCase):
         client.expect("\r\n7\r\n>>> $")
         client.send("for i in range(2):\r")
         client.expect(r"\.\.\.     $")  # the next statement is indented again
+
+    def test_tour_of_the_readme_can_be_typed(self):
+        with open(os.path.join(os.path.dirname(__file__), "..", "..", "README.md")) as readme:
+            block = readme.read().split("## A tour")[1].split("In another terminal")[0]
+        typed = [line[8:] for line in block.splitlines() if line.startswith(("    >>> ", "    ..."))]
+        self.assertGreater(len(typed), 8)
+        client = self.world.terminal("tour")
+        for line in typed:
+            client.send(line + "\r")
+        client.expect(r"\r\n\(1, \d+\)\r\n>>> $")
+        self.assertNotIn(b"Error", client.received)
+        wait_until(lambda: int(self.world.value("root.lab.beats")) > 2, "the tour's thread to beat")
 
     def test_two_terminals_edit_in_two_sessions_at_once(self):
         first, second = self.world.terminal("two1"), self.world.terminal("two2")
