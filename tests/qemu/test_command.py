@@ -127,6 +127,21 @@ class TestCreate(lab.TestCase):
                 self.assertExit(result, USAGE, "eidolon: ")
                 self.assertEqual(os.listdir(folder), [])
 
+    def test_numbers_that_are_advised_are_taken(self):
+        target = os.path.join(self.folder(), "c")
+        options = {"--nodes": "1", "--world-memory": "2048"}
+        for advised in ("--disk", "--memory"):
+            result = eidolon("create", target, *[word for option in options.items() for word in option])
+            self.assertExit(result, USAGE, f"{advised} takes ")
+            options[advised] = result.stderr.split(f"{advised} takes ")[1].split()[0]
+        self.assertExit(eidolon("create", target, *[word for option in options.items() for word in option]), OK)
+
+    def test_a_number_that_is_too_large_is_not_called_too_small(self):
+        target = os.path.join(self.folder(), "c")
+        for option, most in (("--memory", "16384"), ("--disk", "65536")):
+            with self.subTest(option=option):
+                self.assertExit(eidolon("create", target, option, "99999"), USAGE, "too large", f"to {most} here")
+
     def test_an_existing_folder_that_is_no_cluster_is_told_from_one(self):
         folder = self.folder()
         self.assertExit(eidolon("create", folder), FAILED, "is no cluster")
