@@ -99,7 +99,8 @@ static enum outcome check_options(const struct create_options *options)
     }
     if (options->heartbeat_ms < 10 || options->heartbeat_ms > 1000 || options->election_timeout_ms < 3 * options->heartbeat_ms ||
         options->election_timeout_ms > 10000) {
-        return outcome_fail(OUTCOME_USAGE, "--heartbeat takes 10 to 1000 ms, --election-timeout three times that to 10000 ms");
+        return outcome_fail(OUTCOME_USAGE, "a heartbeat of %u ms with an election timeout of %u ms is not possible: --heartbeat takes 10 to 1000, "
+                            "--election-timeout three times that to 10000", options->heartbeat_ms, options->election_timeout_ms);
     }
     return OUTCOME_OK;
 }

@@ -127,6 +127,16 @@ class TestCreate(lab.TestCase):
                 self.assertExit(result, USAGE, "eidolon: ")
                 self.assertEqual(os.listdir(folder), [])
 
+    def test_what_is_no_number_is_told_no_bound_that_is_not_the_options(self):
+        for option in ("--nodes", "--disk", "--election-timeout"):
+            with self.subTest(option=option):
+                result = eidolon("create", os.path.join(self.folder(), "c"), option, "x")
+                self.assertExit(result, USAGE, f"{option} takes a whole number", "not `x`")
+                self.assertNotRegex(result.stderr, r"[0-9]")
+
+    def test_a_heartbeat_that_the_default_does_not_fit_is_told_with_it(self):
+        self.assertExit(eidolon("create", os.path.join(self.folder(), "c"), "--heartbeat", "100"), USAGE, "heartbeat of 100 ms", "timeout of 200 ms")
+
     def test_numbers_that_are_advised_are_taken(self):
         target = os.path.join(self.folder(), "c")
         options = {"--nodes": "1", "--world-memory": "2048"}
