@@ -221,7 +221,8 @@ static enum outcome build_folder(const struct create_options *options, const cha
     sigprocmask(SIG_SETMASK, &before, NULL);
     if (error != 0) {
         return outcome_fail(OUTCOME_FAILED, "cannot create a cluster in %s: %s; nothing was left behind%s", options->directory,
-                            strerror(error), error == ENOSPC ? "; free some room on that file system, then try again" : "");
+                            strerror(error), error == ENOSPC ? "; free some room on that file system, then try again"
+                                             : error == EEXIST ? "; another command was faster: look at what it made, or choose another folder" : "");
     }
     return OUTCOME_OK;
 }
