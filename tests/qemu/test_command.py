@@ -60,6 +60,12 @@ class TestNoCluster(lab.TestCase):
             with self.subTest(command=words):
                 self.assertExit(eidolon(*words, missing, "1"), NOT_FOUND, missing)
 
+    def test_a_file_is_not_advised_as_the_folder_of_a_cluster(self):
+        path = os.path.join(self.folder(), "file")
+        with open(path, "w"):
+            pass
+        self.assertExit(eidolon("status", path), NOT_FOUND, "that is no folder", "eidolon create DIR")
+
     def test_a_folder_that_is_no_cluster_is_left_alone(self):
         folder = self.folder()
         with open(os.path.join(folder, "precious"), "w") as file:
