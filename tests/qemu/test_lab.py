@@ -117,6 +117,16 @@ class TestStart(fakes.FakeTestCase):
         result = cluster.try_command("start", "--timeout", 100, timeout_s=60)
         self.assertExit(result, DEGRADED, "the world is stopped", "write to a page it does not own", "eidolon world reset")
 
+    def test_a_world_that_no_majority_can_serve_is_told_instead_of_waited_for(self):
+        for nodes, kept_out in ((1, 1), (3, 2)):
+            with self.subTest(nodes=nodes):
+                cluster = self.fake_cluster(nodes=nodes, world=False, start=False)
+                for node in range(1, nodes + 1):
+                    disk = "corrupt" if node <= kept_out else "ok"
+                    self.set_status(cluster, node, nodes=nodes, leader=0, majority=0, host=False, disk=disk, reason="as it is")
+                result = cluster.try_command("start", "--timeout", 30, timeout_s=60)
+                self.assertExit(result, NO_QUORUM, f"only {nodes - kept_out} of {nodes} nodes can take part", "disk corrupt", "eidolon status")
+
     def test_a_missing_qemu_is_named_and_nothing_is_left_running(self):
         cluster = self.fake_cluster(start=False)
         cluster.environment = {**fakes.ENVIRONMENT, "EIDOLON_QEMU": "qemu-that-is-not-there"}
@@ -412,6 +422,14 @@ class TestStatus(fakes.FakeTestCase):
         self.set_status(cluster, 3, voter=0)
         self.assertEqual(self.assertState(cluster, "degraded", DEGRADED)["nodes"][2]["state"], "joining")
 
+    def test_a_node_without_a_vote_is_said_to_wait_where_there_is_no_quorum(self):
+        cluster = self.fake_cluster()
+        cluster.kill(1)
+        self.set_status(cluster, 2, leader=0, majority=0, voter=0, role="joining", host=False)
+        self.set_status(cluster, 3, leader=0, majority=0, host=False)
+        self.assertIn("waits for a majority", self.assertState(cluster, "no-quorum", NO_QUORUM)["nodes"][1]["reason"])
+        self.assertIn("node 2 waits for a majority", cluster.try_command("status").stdout)
+
     def test_a_bad_disk_is_told(self):
         cluster = self.fake_cluster()
         self.set_status(cluster, 3, role="joining", disk="corrupt", reason="record 17 has a bad checksum")
@@ -435,7 +453,9 @@ class TestStatus(fakes.FakeTestCase):
         self.set_status(cluster, 1, nodes=1, leader=0, majority=0, voter=0, role="joining", disk="blank", reason="the disk is blank")
         output = cluster.try_command("status").stdout
         self.assertNotIn("catching up", output)
-        self.assertIn("its world is lost", output)
+        self.assertNotIn("hear each other", output)
+        for words in ("its world is lost", "eidolon destroy", "eidolon create --nodes 1"):
+            self.assertIn(words, output)
 
     def test_no_leader_is_no_quorum(self):
         cluster = self.fake_cluster()
