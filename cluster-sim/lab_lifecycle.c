@@ -35,9 +35,9 @@ static enum outcome wait_for_switch(const struct cluster *cluster)
             file_last_line("switch.log", line, sizeof line);
             process_signal("switch.pid", SIGKILL);
             return outcome_fail(alive ? OUTCOME_TIMED_OUT : OUTCOME_FAILED,
-                                "the background process of %s %s: %s; all it said is in %s/switch.log",
-                                cluster->shown, alive ? "does not answer" : "ended at once", line[0] != 0 ? line : "it said nothing",
-                                cluster->shown);
+                                "the background process of %s %s%s%s%s %s/switch.log", cluster->shown,
+                                alive ? "does not answer" : "ended at once", line[0] != 0 ? ": " : "", line,
+                                line[0] != 0 ? "; all it said is in" : " and left nothing in", cluster->shown);
         }
         sleep_ms(10);
     }

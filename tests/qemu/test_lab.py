@@ -157,6 +157,17 @@ class TestStart(fakes.FakeTestCase):
         cluster = self.scripted_cluster("echo 'qemu: out of luck' >&2", "exit 1")
         self.assertExit(cluster.try_command("start"), FAILED, "ended at once", "out of luck")
 
+    def test_a_qemu_that_ends_without_a_word_is_not_said_to_have_spoken(self):
+        cluster = self.scripted_cluster("exit 1")
+        result = cluster.try_command("start")
+        self.assertExit(result, FAILED, "ended at once and left nothing in", "qemu.log")
+        self.assertNotIn("said", result.stderr)
+
+    def test_a_qemu_that_cannot_be_run_is_named(self):
+        cluster = self.fake_cluster(start=False)
+        cluster.environment = {**fakes.ENVIRONMENT, "EIDOLON_QEMU": "/etc/passwd"}
+        self.assertExit(cluster.try_command("start"), FAILED, "cannot start QEMU", "/etc/passwd")
+
     def test_a_qemu_that_leaves_its_folder_while_it_starts_is_alive(self):
         cluster = self.scripted_cluster("here=$(pwd)", "cd /", "sleep 0.5", 'cd "$here"', f'exec {fakes.FAKE_QEMU} "$@"')
         cluster.start()
@@ -357,6 +368,14 @@ class TestNodes(fakes.FakeTestCase):
             cluster.start_node(2)
         self.assertIn("no command ended it", reason)
         self.assertNotIn("terminating on signal 15", reason)
+
+    def test_last_words_of_an_earlier_life_are_not_why_a_later_start_failed(self):
+        cluster = self.fake_cluster()
+        os.kill(cluster.node(2)["pid"], signal.SIGTERM)
+        wait_until(lambda: "terminating on signal 15" in cluster.node(2)["reason"], "QEMU of node 2 is gone")
+        os.unlink(self.path(cluster, 2, "disk.img"))
+        self.assertExit(cluster.try_command("node", "start", 2), FAILED, "node 2 has no disk")
+        self.assertEqual(cluster.node(2)["reason"], "not started")
 
     def test_a_disk_that_cannot_be_made_blank_is_the_old_one(self):
         cluster = self.fake_cluster(start=False)
@@ -932,4 +951,4 @@ class TestSwitch(fakes.FakeTestCase):
 
     def test_a_capture_that_cannot_be_written_is_named(self):
         cluster = self.fake_cluster()
-        self.assertExit(cluster.try_command("capture", "/no/such/folder/x.pcap"), FAILED, "No such file")
+        self.assertExit(cluster.try_command("capture", "/no/such/folder/x.pcap"), FAILED, "/no/such/folder/x.pcap", "No such file")
