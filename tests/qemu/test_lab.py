@@ -647,7 +647,7 @@ class TestWayIn(fakes.FakeTestCase):
 
     def test_exec_ends_in_time_also_while_output_comes(self):
         cluster = self.fake_cluster()
-        self.assertExit(cluster.try_command("exec", "--timeout", 1, "endless\n"), TIMED_OUT, "did not end in time")
+        self.assertExit(cluster.try_command("exec", "--timeout", 1, "endless\n"), TIMED_OUT, "did not end in time", "eidolon.interrupt(thread)")
 
     def test_exec_takes_each_name_of_a_session_that_the_world_takes(self):
         cluster = self.fake_cluster()
@@ -699,6 +699,16 @@ class TestWayIn(fakes.FakeTestCase):
         terminal.wait_for(b"eidolon stop")
         self.assertIn(b"come back", terminal.output)
         self.assertEqual(terminal.wait(), OK)
+
+    def test_a_session_that_ends_itself_is_no_failure_and_a_connection_that_ends_is_one(self):
+        cluster = self.fake_cluster()
+        for keys, told, code in ((b"bye", b"session main ended by itself", OK), (b"(session ended)\r\nhang", b"connection to session main ended", FAILED)):
+            with self.subTest(keys=keys):
+                terminal = Terminal(self, lab.EIDOLON, "attach", cluster.directory)
+                terminal.wait_for(b"<terminal main 80x24\n>")
+                terminal.type(keys)
+                terminal.wait_for(told)
+                self.assertEqual(terminal.wait(), code)
 
     def test_make_run_says_how_to_come_back_to_the_same_cluster(self):
         cluster = self.fake_cluster()
