@@ -26,8 +26,10 @@ static const char usage[] =
     "  eidolon world reset DIR             a fresh world in place of a stopped one\n"
     "  eidolon node stop|start|kill DIR NODE\n"
     "  eidolon node lose-disk DIR NODE     make the disk of a node that is down blank\n"
-    "  eidolon node manage DIR NODE LINE   a line to the node's management port, and its answer\n"
+    "  eidolon node manage DIR NODE LINE   a line to the node's management port, and its answer; --raw in place\n"
+    "                                      of LINE: the bytes of standard input\n"
     "  eidolon fault cut DIR A B [--one-way]\n"
+    "                                      A and B are nodes; one may be `outside`, the way in\n"
     "  eidolon fault isolate DIR NODE\n"
     "  eidolon fault heal DIR\n"
     "  eidolon log DIR NODE                what the node said\n"
@@ -329,7 +331,7 @@ static enum outcome run_node(int count, char **texts)
             return outcome == OUTCOME_OK ? actions[at].run(&cluster, node) : outcome;
         }
     }
-    return outcome_fail(OUTCOME_USAGE, "the form is: %s node stop|start|kill|lose-disk DIR NODE", command_name());
+    return outcome_fail(OUTCOME_USAGE, "the forms are: %s node stop|start|kill|lose-disk DIR NODE | node manage DIR NODE LINE", command_name());
 }
 
 /* An end of a cable: a node, or `outside`. */
