@@ -26,8 +26,10 @@ static const char usage[] =
     "  eidolon world reset DIR             a fresh world in place of a stopped one\n"
     "  eidolon node stop|start|kill DIR NODE\n"
     "  eidolon node lose-disk DIR NODE     make the disk of a node that is down blank\n"
-    "  eidolon node manage DIR NODE LINE   a line to the node's management port, and its answer\n"
+    "  eidolon node manage DIR NODE LINE   a line to the node's management port, and its answer; --raw in place\n"
+    "                                      of LINE: the bytes of standard input\n"
     "  eidolon fault cut DIR A B [--one-way]\n"
+    "                                      A and B are nodes; one may be `outside`, the way in\n"
     "  eidolon fault isolate DIR NODE\n"
     "  eidolon fault heal DIR\n"
     "  eidolon log DIR NODE                what the node said\n"
@@ -39,7 +41,7 @@ static const char usage[] =
 
 /* --- Arguments --- */
 
-enum { WORDS_MAX = 4, OPTIONS_MAX = 6 };
+enum { WORDS_MAX = 4, OPTIONS_MAX = 6, NUMBER_MOST = 999999999, TIMEOUT_S_MOST = 86400 };
 
 struct option_value {
     const char *name;            /* with its dashes */
@@ -115,18 +117,27 @@ static enum outcome take_arguments(struct arguments *arguments, int count, char 
     return OUTCOME_OK;
 }
 
-static enum outcome take_number(const struct arguments *arguments, const char *name, uint64_t most, unsigned *number)
+static enum outcome take_number(const struct arguments *arguments, const char *name, unsigned *number)
 {
     const char *text = option(arguments, name);
     uint64_t value;
     if (text == NULL) {
         return OUTCOME_OK;
     }
-    if (!parse_number(text, 0, most, &value)) {
-        return outcome_fail(OUTCOME_USAGE, "%s takes a whole number of at most %llu, not `%s`", name, (unsigned long long)most, text);
+    if (!parse_number(text, 0, NUMBER_MOST, &value)) {
+        return outcome_fail(OUTCOME_USAGE, "%s takes a whole number of at most nine digits, not `%s`", name, text);
     }
     *number = (unsigned)value;
     return OUTCOME_OK;
+}
+
+static enum outcome take_timeout(const struct arguments *arguments, unsigned *timeout_s)
+{
+    enum outcome outcome = take_number(arguments, "--timeout", timeout_s);
+    if (outcome == OUTCOME_OK && *timeout_s > TIMEOUT_S_MOST) {
+        outcome = outcome_fail(OUTCOME_USAGE, "--timeout takes at most %d s, not %u", TIMEOUT_S_MOST, *timeout_s);
+    }
+    return outcome;
 }
 
 /* --- Commands: `count` texts follow the command's name --- */
@@ -147,7 +158,7 @@ static enum outcome run_create(int count, char **texts)
     enum outcome outcome = take_arguments(&arguments, count, texts, 1, 1,
                                           "create DIR [--nodes N] [--memory MIB] [--world-memory MIB] [--disk MIB] [--heartbeat MS] [--election-timeout MS]");
     for (unsigned at = 0; at < sizeof numbers / sizeof numbers[0] && outcome == OUTCOME_OK; at++) {
-        outcome = take_number(&arguments, numbers[at].name, 1000000, numbers[at].number);
+        outcome = take_number(&arguments, numbers[at].name, numbers[at].number);
     }
     options.directory = arguments.words[0];
     return outcome == OUTCOME_OK ? create_cluster(&options) : outcome;
@@ -160,7 +171,7 @@ static enum outcome run_start(int count, char **texts)
     unsigned timeout_s = LAB_START_TIMEOUT_S;
     enum outcome outcome = take_arguments(&arguments, count, texts, 1, 1, "start DIR [--timeout S]");
     if (outcome == OUTCOME_OK) {
-        outcome = take_number(&arguments, "--timeout", 86400, &timeout_s);
+        outcome = take_timeout(&arguments, &timeout_s);
     }
     if (outcome == OUTCOME_OK) {
         outcome = cluster_enter(&cluster, arguments.words[0]);
@@ -203,7 +214,7 @@ static enum outcome run_exec(int count, char **texts)
     unsigned timeout_s = 0;
     enum outcome outcome = take_arguments(&arguments, count, texts, 2, 2, "exec DIR [--session NAME] [--timeout S] SOURCE");
     if (outcome == OUTCOME_OK) {
-        outcome = take_number(&arguments, "--timeout", 86400, &timeout_s);
+        outcome = take_timeout(&arguments, &timeout_s);
     }
     if (outcome == OUTCOME_OK) {
         outcome = cluster_enter(&cluster, arguments.words[0]);
@@ -320,7 +331,7 @@ static enum outcome run_node(int count, char **texts)
             return outcome == OUTCOME_OK ? actions[at].run(&cluster, node) : outcome;
         }
     }
-    return outcome_fail(OUTCOME_USAGE, "the form is: %s node stop|start|kill|lose-disk DIR NODE", command_name());
+    return outcome_fail(OUTCOME_USAGE, "the forms are: %s node stop|start|kill|lose-disk DIR NODE | node manage DIR NODE LINE", command_name());
 }
 
 /* An end of a cable: a node, or `outside`. */

@@ -119,7 +119,11 @@ enum outcome cluster_enter(struct cluster *cluster, const char *directory)
         strcpy(cluster->caller, "/");
     }
     if (realpath(directory, cluster->directory) == NULL || chdir(cluster->directory) != 0) {
-        if (errno == ENOENT || errno == ENOTDIR) {
+        if (errno == ENOTDIR) {
+            return outcome_fail(OUTCOME_NOT_FOUND, "no cluster in %s: that is no folder; make one elsewhere with: %s create DIR", directory,
+                                command_name());
+        }
+        if (errno == ENOENT) {
             return outcome_fail(OUTCOME_NOT_FOUND, "no cluster in %s: there is no such folder; make one with: %s create %s",
                                 directory, command_name(), cluster->shown);
         }

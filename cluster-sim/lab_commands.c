@@ -199,12 +199,14 @@ enum outcome command_log(const struct cluster *cluster, unsigned node)
 enum outcome command_capture(const struct cluster *cluster, const char *file)
 {
     char path[PATH_MAX];
+    char what[PATH_MAX + 16];
     char request[PATH_MAX + 16];
     if (!cluster_resolve(cluster, file, path)) {
         return outcome_fail(OUTCOME_USAGE, "the name of the capture file is too long");
     }
     snprintf(request, sizeof request, "capture %s", path);
-    enum outcome outcome = control_ask(cluster, &call, "capture", request);
+    snprintf(what, sizeof what, "capture into %s", path);
+    enum outcome outcome = control_ask(cluster, &call, what, request);
     if (outcome == OUTCOME_OK) {
         progress("all frames of the switch go to %s until: %s capture %s --stop", path, command_name(), cluster->shown);
     }

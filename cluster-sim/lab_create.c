@@ -77,11 +77,17 @@ static enum outcome check_options(const struct create_options *options)
         return outcome_fail(OUTCOME_USAGE, "a world of %u MiB is not possible: --world-memory takes %d to %d", options->world_memory_mib,
                             LAB_WORLD_MEMORY_MIB_MIN, LAB_WORLD_MEMORY_MIB_MAX);
     }
+    uint64_t disk_least = (disk_bytes_min((uint64_t)options->world_memory_mib << 20) + (1u << 20) - 1) >> 20;
+    if (options->disk_mib < disk_least || options->disk_mib > LAB_DISK_MIB_MAX) {
+        return outcome_fail(OUTCOME_USAGE, "a disk of %u MiB is too small or too large for a world of %u MiB: --disk takes %u to %d here",
+                            options->disk_mib, options->world_memory_mib, (unsigned)disk_least, LAB_DISK_MIB_MAX);
+    }
     unsigned memory_least = options->world_memory_mib + options->world_memory_mib / LAB_NODE_MEMORY_WORLD_SHARE +
                             options->disk_mib / LAB_NODE_MEMORY_DISK_SHARE + LAB_NODE_MEMORY_MIB_BESIDE_WORLD;
     if (options->memory_mib < memory_least || options->memory_mib > LAB_NODE_MEMORY_MIB_MAX) {
-        return outcome_fail(OUTCOME_USAGE, "a node of %u MiB cannot hold a world of %u MiB: --memory takes %u to %d here",
-                            options->memory_mib, options->world_memory_mib, memory_least, LAB_NODE_MEMORY_MIB_MAX);
+        return outcome_fail(OUTCOME_USAGE, "a node of %u MiB is too small or too large for a world of %u MiB and a disk of %u MiB: --memory takes %u "
+                            "to %d here", options->memory_mib, options->world_memory_mib, options->disk_mib, memory_least,
+                            LAB_NODE_MEMORY_MIB_MAX);
     }
     unsigned split_memory_least = Q35_MEMORY_MIB_LOWER + options->world_memory_mib;
     if (options->memory_mib >= Q35_MEMORY_MIB_SPLIT && options->memory_mib < split_memory_least &&
@@ -91,14 +97,10 @@ static enum outcome check_options(const struct create_options *options)
                             options->memory_mib - Q35_MEMORY_MIB_LOWER, options->world_memory_mib, memory_least,
                             Q35_MEMORY_MIB_SPLIT - 1, split_memory_least, LAB_NODE_MEMORY_MIB_MAX);
     }
-    uint64_t disk_least = (disk_bytes_min((uint64_t)options->world_memory_mib << 20) + (1u << 20) - 1) >> 20;
-    if (options->disk_mib < disk_least || options->disk_mib > LAB_DISK_MIB_MAX) {
-        return outcome_fail(OUTCOME_USAGE, "a disk of %u MiB is too small or too large for a world of %u MiB: --disk takes %u to %d here",
-                            options->disk_mib, options->world_memory_mib, (unsigned)disk_least, LAB_DISK_MIB_MAX);
-    }
     if (options->heartbeat_ms < 10 || options->heartbeat_ms > 1000 || options->election_timeout_ms < 3 * options->heartbeat_ms ||
         options->election_timeout_ms > 10000) {
-        return outcome_fail(OUTCOME_USAGE, "--heartbeat takes 10 to 1000 ms, --election-timeout three times that to 10000 ms");
+        return outcome_fail(OUTCOME_USAGE, "a heartbeat of %u ms with an election timeout of %u ms is not possible: --heartbeat takes 10 to 1000, "
+                            "--election-timeout three times that to 10000", options->heartbeat_ms, options->election_timeout_ms);
     }
     return OUTCOME_OK;
 }
@@ -219,7 +221,8 @@ static enum outcome build_folder(const struct create_options *options, const cha
     sigprocmask(SIG_SETMASK, &before, NULL);
     if (error != 0) {
         return outcome_fail(OUTCOME_FAILED, "cannot create a cluster in %s: %s; nothing was left behind%s", options->directory,
-                            strerror(error), error == ENOSPC ? "; free some room on that file system, then try again" : "");
+                            strerror(error), error == ENOSPC ? "; free some room on that file system, then try again"
+                                             : error == EEXIST ? "; another command was faster: look at what it made, or choose another folder" : "");
     }
     return OUTCOME_OK;
 }

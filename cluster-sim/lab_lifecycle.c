@@ -35,9 +35,9 @@ static enum outcome wait_for_switch(const struct cluster *cluster)
             file_last_line("switch.log", line, sizeof line);
             process_signal("switch.pid", SIGKILL);
             return outcome_fail(alive ? OUTCOME_TIMED_OUT : OUTCOME_FAILED,
-                                "the background process of %s %s: %s; all it said is in %s/switch.log",
-                                cluster->shown, alive ? "does not answer" : "ended at once", line[0] != 0 ? line : "it said nothing",
-                                cluster->shown);
+                                "the background process of %s %s%s%s%s %s/switch.log", cluster->shown,
+                                alive ? "does not answer" : "ended at once", line[0] != 0 ? ": " : "", line,
+                                line[0] != 0 ? "; all it said is in" : " and left nothing in", cluster->shown);
         }
         sleep_ms(10);
     }
@@ -147,43 +147,45 @@ static bool terminal_answers(unsigned host_port, int *descriptor, uint64_t *atte
 }
 
 /* What the user should know when the world does not come. */
-static const struct cluster_status *tell_nodes(const struct cluster *cluster)
+static void tell_nodes(const struct cluster *cluster, const struct cluster_status *status)
 {
-    static struct cluster_status status;
-    status_collect(cluster, &status);
     for (unsigned node = 1; node <= cluster->nodes; node++) {
-        const struct node_status *about = &status.nodes[node];
+        const struct node_status *about = &status->nodes[node];
         progress("  node %u: %s%s%s", node, node_state_name(about->state), about->reason[0] != 0 ? ": " : "", about->reason);
     }
-    return &status;
 }
 
 static enum outcome explain_no_world(const struct cluster *cluster, unsigned timeout_s)
 {
-    const struct cluster_status *status = tell_nodes(cluster);
+    static struct cluster_status status;
+    status_collect(cluster, &status);
+    tell_nodes(cluster, &status);
     return outcome_fail(OUTCOME_TIMED_OUT, "the world did not answer in %u s (state: %s; world: %s%s%s); what was started goes on; look again "
                         "with: %s status %s, or wait longer with: %s start %s --timeout S", timeout_s,
-                        cluster_state_name(status->state), status->world_state, status->world_reason[0] != 0 ? ": " : "", status->world_reason,
+                        cluster_state_name(status.state), status.world_state, status.world_reason[0] != 0 ? ": " : "", status.world_reason,
                         command_name(), cluster->shown, command_name(), cluster->shown);
 }
 
-static enum outcome check_majority_runs(const struct cluster *cluster)
-{
-    unsigned running = count_running(cluster);
-    if (running >= cluster->nodes / 2 + 1) {
-        return OUTCOME_OK;
-    }
-    tell_nodes(cluster);
-    return outcome_fail(OUTCOME_NO_QUORUM, "the world cannot start: only %u of %u nodes still run, which is no quorum; look at: %s status "
-                        "%s", running, cluster->nodes, command_name(), cluster->shown);
-}
-
-/* A world that is stopped will never answer: say so instead of waiting. */
-static enum outcome check_world_stopped(const struct cluster *cluster)
+/* A world that is stopped will never answer, nor one that most nodes cannot serve: each of them is gone, or stands aside for its disk until somebody does
+ * something. Say so instead of waiting. */
+static enum outcome check_world_may_come(const struct cluster *cluster)
 {
     static struct cluster_status status;
     status_collect(cluster, &status);
-    return strcmp(status.world_state, "stopped") == 0 ? status_require_world(cluster, &status, "start") : OUTCOME_OK;
+    if (strcmp(status.world_state, "stopped") == 0) {
+        return status_require_world(cluster, &status, "start");
+    }
+    unsigned able = 0;
+    for (unsigned node = 1; node <= cluster->nodes; node++) {
+        const struct node_status *about = &status.nodes[node];
+        able += about->pid != 0 && (about->disk_state[0] == 0 || strcmp(about->disk_state, "ok") == 0);
+    }
+    if (able > cluster->nodes / 2) {
+        return OUTCOME_OK;
+    }
+    tell_nodes(cluster, &status);
+    return outcome_fail(OUTCOME_NO_QUORUM, "the world cannot start: only %u of %u nodes can take part, which is no quorum; what to do: %s status %s", able,
+                        cluster->nodes, command_name(), cluster->shown);
 }
 
 static enum outcome wait_for_world(const struct cluster *cluster, unsigned host_port, unsigned timeout_s)
@@ -200,8 +202,7 @@ static enum outcome wait_for_world(const struct cluster *cluster, unsigned host_
         } else if (clock_ms() >= deadline_ms) {
             outcome = explain_no_world(cluster, timeout_s);
         } else if (clock_ms() >= next_look_ms) {
-            outcome = check_majority_runs(cluster);
-            outcome = outcome == OUTCOME_OK ? check_world_stopped(cluster) : outcome;
+            outcome = check_world_may_come(cluster);
             next_look_ms = clock_ms() + 2000;
         }
         if (outcome != OUTCOME_OK) {

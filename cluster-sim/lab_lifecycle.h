@@ -5,7 +5,8 @@
 #include "cluster-sim/lab_cluster.h"
 
 /* Start what is not running (background process, nodes) and wait until the world's terminal answers.
- * TIMED_OUT: it did not in `timeout_s`; what runs goes on. FAILED: something cannot be started; said. */
+ * TIMED_OUT: it did not in `timeout_s`; what runs goes on. NO_QUORUM: no majority of nodes can take part; what runs goes on.
+ * FAILED: something cannot be started; said. */
 MUST_CHECK enum outcome lifecycle_start(struct cluster *cluster, unsigned timeout_s);
 
 /* End all nodes, then the background process. Everything is resumable. */

@@ -122,8 +122,8 @@ static enum outcome wait_for_sockets(const struct cluster *cluster, unsigned nod
             char line[256];
             file_last_line(node_path(path, node, "qemu.log"), line, sizeof line);
             unlink(node_path(path, node, "qemu.pid"));
-            return outcome_fail(OUTCOME_FAILED, "QEMU of node %u ended at once: %s; all it said is in %s/node%u/qemu.log", node,
-                                line[0] != 0 ? line : "it said nothing", cluster->shown, node);
+            return outcome_fail(OUTCOME_FAILED, "QEMU of node %u ended at once%s%s%s %s/node%u/qemu.log", node, line[0] != 0 ? ": " : "", line,
+                                line[0] != 0 ? "; all it said is in" : " and left nothing in", cluster->shown, node);
         }
         if (clock_ms() > deadline) {
             return outcome_fail(OUTCOME_TIMED_OUT, "QEMU of node %u runs but has not opened its sockets in %d s; end it with: %s node "
@@ -146,19 +146,21 @@ enum outcome qemu_start(const struct cluster *cluster, unsigned node, bool *for_
         outcome = find_qemu(cluster, qemu);
     }
     *for_all = outcome != OUTCOME_OK;
-    if (outcome == OUTCOME_OK) {
-        outcome = check_files(cluster, node);
-    }
     if (outcome != OUTCOME_OK) {
         return outcome;
     }
-    static const char *const stale[] = {"net.sock", "mgmt.sock", "note"};
+    /* From here on, what was said of the last life is no longer why the node is down. */
+    static const char *const stale[] = {"net.sock", "mgmt.sock", "note", "qemu.pid"};
     char path[NODE_PATH_BYTES];
     for (unsigned at = 0; at < sizeof stale / sizeof stale[0]; at++) {
         unlink(node_path(path, node, stale[at]));
     }
     bound_log(node, "node.log", LAB_LOG_BYTES_MAX);
     bound_log(node, "qemu.log", 0);     /* its last line is this life's, or there is none */
+    outcome = check_files(cluster, node);
+    if (outcome != OUTCOME_OK) {
+        return outcome;
+    }
     int error = launch(cluster, node, qemu, kernel);
     *for_all = error != 0;
     if (error == ENOENT) {
@@ -166,7 +168,7 @@ enum outcome qemu_start(const struct cluster *cluster, unsigned node, bool *for_
                             node, qemu);
     }
     if (error != 0) {
-        return outcome_fail(OUTCOME_FAILED, "cannot start QEMU of node %u: %s", node, strerror(error));
+        return outcome_fail(OUTCOME_FAILED, "cannot start QEMU of node %u, %s: %s", node, qemu, strerror(error));
     }
     return wait_for_sockets(cluster, node);
 }

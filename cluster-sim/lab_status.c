@@ -234,7 +234,7 @@ static void explain_silence(unsigned number, struct node_status *node)
              line[0] != 0 ? "; last line of its log: " : "; its log is empty", line);
 }
 
-static void judge_node(unsigned number, struct node_status *node)
+static void judge_node(unsigned number, struct node_status *node, bool quorum)
 {
     if (node->pid == 0) {
         node->state = NODE_DOWN;
@@ -245,7 +245,8 @@ static void judge_node(unsigned number, struct node_status *node)
     } else if (strcmp(node->role, "joining") == 0 || !node->voter) {
         node->state = NODE_JOINING;
         if (node->reason[0] == 0) {
-            snprintf(node->reason, sizeof node->reason, "not a voter yet: it catches up with the others");
+            snprintf(node->reason, sizeof node->reason, "not a voter yet: it %s",
+                     quorum ? "catches up with the others" : "waits for a majority, then catches up");
         }
     } else {
         node->state = NODE_UP;
@@ -301,12 +302,12 @@ static enum cluster_state judge(const struct cluster *cluster, struct cluster_st
 {
     unsigned running = 0;
     bool all_well = true;
-    for (unsigned node = 1; node <= cluster->nodes; node++) {
-        judge_node(node, &status->nodes[node]);
-        running += status->nodes[node].pid != 0;
-    }
     unsigned leader = find_leader(cluster, status);
     status->leader = leader;
+    for (unsigned node = 1; node <= cluster->nodes; node++) {
+        judge_node(node, &status->nodes[node], leader != 0);
+        running += status->nodes[node].pid != 0;
+    }
     if (leader != 0) {
         note_lost_links(cluster, status, leader);
     }

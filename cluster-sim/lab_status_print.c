@@ -46,7 +46,8 @@ static void advise_disk(const struct cluster *cluster, unsigned number, const st
         printf("    when its disk is well again (is the host's full?): %s node stop %s %u; %s node start %s %u\n", name, shown, number, name,
                shown, number);
     } else if (cluster->nodes == 1) {
-        printf("    without a copy of its own disk, %s/node%u/disk.img, its world is lost\n", shown, number);
+        printf("    without a copy of its own disk, %s/node%u/disk.img, its world is lost; a new cluster: %s destroy %s; %s create --nodes 1 %s\n",
+               shown, number, name, shown, name, shown);
     } else if (strcmp(node->disk_state, "corrupt") != 0) {
         printf("    put its own disk back, or a blank one: %s node stop %s %u; %s node lose-disk %s %u; %s node start %s %u\n", name, shown, number,
                name, shown, number, name, shown, number);
@@ -66,7 +67,8 @@ static void advise_nodes(const struct cluster *cluster, const struct cluster_sta
         } else if (about->disk_state[0] != 0 && strcmp(about->disk_state, "ok") != 0) {
             advise_disk(cluster, node, about);
         } else if (about->state == NODE_JOINING) {
-            printf("  node %u is catching up; it becomes a voter by itself\n", node);
+            printf("  node %u %s; it becomes a voter by itself\n", node,
+                   status->state == CLUSTER_NO_QUORUM ? "waits for a majority, then it catches up" : "is catching up");
         } else if (about->reason[0] != 0) {
             printf("  node %u: %s; if that lasts, read its log: %s log %s %u\n", node, about->reason, command_name(), cluster->shown, node);
         }
@@ -85,7 +87,9 @@ static void advise(const struct cluster *cluster, const struct cluster_status *s
         printf("stopped: no node runs; everything is kept; start it: %s start %s\n", command_name(), cluster->shown);
         return;
     }
-    if (status->state == CLUSTER_NO_QUORUM) {
+    if (status->state == CLUSTER_NO_QUORUM && cluster->nodes == 1) {
+        printf("no quorum: the only node takes no part, so nothing can be committed and the world waits\n");
+    } else if (status->state == CLUSTER_NO_QUORUM) {
         printf("no quorum: fewer than %u of %u nodes hear each other, so nothing can be committed and the world waits\n",
                cluster->nodes / 2 + 1, cluster->nodes);
     } else if (status->state == CLUSTER_DEGRADED) {

@@ -15,6 +15,9 @@
 #include "cluster-sim/lab_file.h"
 #include "cluster-sim/lab_status.h"
 
+/* The last words of a session that its own program ended: objects/session.c. */
+#define SESSION_ENDED "(session ended)\r\n"
+
 enum {
     INTERRUPT_BYTE = 0x03,           /* Ctrl-C, in the world's protocol */
     DETACH_KEY = 0x1d,               /* Ctrl-] */
@@ -94,6 +97,7 @@ struct attachment {
     uint64_t typed_ms;               /* the first key since then; 0: none */
     uint64_t look_ms;                /* when the cluster was looked at last */
     bool waiting_told;
+    char last[sizeof SESSION_ENDED - 1];   /* what the world said last */
 };
 
 enum attach_end { ATTACH_GOES_ON, ATTACH_DETACHED, ATTACH_CLOSED, ATTACH_STOPPED };
@@ -140,6 +144,9 @@ static enum attach_end copy_output(struct attachment *attachment)
     if (got <= 0) {
         return ATTACH_CLOSED;
     }
+    size_t fresh = (size_t)got < sizeof attachment->last ? (size_t)got : sizeof attachment->last;
+    memmove(attachment->last, attachment->last + fresh, sizeof attachment->last - fresh);
+    memcpy(attachment->last + sizeof attachment->last - fresh, bytes + got - fresh, fresh);
     attachment->heard_ms = clock_ms();
     attachment->typed_ms = 0;
     if (attachment->waiting_told) {
@@ -205,6 +212,10 @@ static enum outcome tell_end(const struct attachment *attachment, enum attach_en
                  "  look at it:      %s status %s\n"
                  "  stop everything: %s stop %s",
                  attachment->session, name, shown, attachment->session, name, shown, name, shown, name, shown, name, shown);
+        return OUTCOME_OK;
+    }
+    if (end == ATTACH_CLOSED && memcmp(attachment->last, SESSION_ENDED, sizeof attachment->last) == 0) {
+        progress("[session %s ended by itself; a fresh one: %s attach %s --session %s]", attachment->session, command_name(), shown, attachment->session);
         return OUTCOME_OK;
     }
     status_collect(attachment->cluster, &status);
@@ -334,7 +345,8 @@ static enum outcome read_answer(const struct cluster *cluster, int descriptor, u
             return outcome_fail(OUTCOME_FAILED, "standard output cannot be written: %s; the source goes on in its session", strerror(errno));
         }
         if (deadline_ms != 0 && now_ms >= deadline_ms) {
-            return outcome_fail(OUTCOME_TIMED_OUT, "the source did not end in time; it goes on in its session");
+            return outcome_fail(OUTCOME_TIMED_OUT, "the source did not end in time; it goes on in its session; to end it, find it with eidolon.threads(), "
+                                "then call eidolon.interrupt(thread)");
         }
         pass_on_interrupt(descriptor);
         int ready = poll(&wanted, 1, deadline_ms != 0 && deadline_ms - now_ms < LOOK_PAUSE_MS ? (int)(deadline_ms - now_ms) : LOOK_PAUSE_MS);

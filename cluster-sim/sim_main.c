@@ -13,7 +13,7 @@
 #include "include/check.h"
 #include "include/hash64.h"
 
-enum { LIVENESS_SECONDS = 40, JOBS_MAX = 64, RARE_PERCENT = 3, RESTLESS_PAUSE_MS = 200, STORM_INTERVAL_MS = 400 };
+enum { LIVENESS_SECONDS = 40, JOBS_MAX = 64, MINUTES_MAX = 10000, RARE_PERCENT = 3, RESTLESS_PAUSE_MS = 200, STORM_INTERVAL_MS = 400 };
 
 /* A named mixture; 0: chosen by the seed. */
 static const struct scenario {
@@ -55,19 +55,24 @@ struct options {
 static struct sim sim;
 static char replay[300];
 
-static int usage(const char *what)
+static void print_usage(FILE *to)
 {
-    fprintf(stderr,
-            "eidolon-sim: %s\n"
-            "usage: eidolon-sim [--nodes 1|3|5] [--seed S | --seeds A..B] [--minutes M] [--scenario NAME] [--faults LIST] [--trace FILE] [--jobs J]\n"
-            "scenarios:", what);
+    fprintf(to, "usage: eidolon-sim [--nodes 1|3|5] [--seed S | --seeds A..B] [--minutes M] [--scenario NAME] [--faults LIST] [--trace FILE] [--jobs J]\n"
+                "M is 1 to %d, J 1 to %d\n"
+                "scenarios:", MINUTES_MAX, JOBS_MAX);
     for (size_t i = 0; i < sizeof scenarios / sizeof scenarios[0]; i++) {
-        fprintf(stderr, " %s", scenarios[i].name);
+        fprintf(to, " %s", scenarios[i].name);
     }
-    fprintf(stderr, "\nfaults, separated by commas: crash cut one-way flap freeze disk-loss power loss move disk-error full-disk rot lying-flush slow-disk\n"
+    fprintf(to, "\nfaults, separated by commas: crash cut one-way flap freeze disk-loss power loss move disk-error full-disk rot lying-flush slow-disk\n"
                     "  old-disk alter clock aimed all none flip (not in all)\n--trace -: to standard error\n"
                     "exit codes: 0 held, 1 usage, 2 liveness, 3 the code crashed, 11 GATE, 12 ONE-STORY, 13 NO-TEAR, 14 DURABLE, 15 NO-AMNESIA,\n"
                     "  16 BOUND, 17 VERIFY, 18 IDLE, 19 RAFT, 20 LINEARIZABLE\n");
+}
+
+static int usage(const char *what)
+{
+    fprintf(stderr, "eidolon-sim: %s\n", what);
+    print_usage(stderr);
     return SIM_EXIT_USAGE;
 }
 
@@ -321,7 +326,7 @@ static bool parse_numeric(struct options *options, const char *name, const char 
     }
     if (strcmp(name, "--minutes") == 0) {
         options->minutes = number;
-        return number >= 1 && number <= 10000;
+        return number >= 1 && number <= MINUTES_MAX;
     }
     if (strcmp(name, "--jobs") == 0) {
         options->jobs = (unsigned)number;
@@ -369,8 +374,14 @@ int main(int count, char **arguments)
 {
     struct options options = {.nodes = 3, .jobs = 1, .first = 1, .last = 1, .minutes = 10, .scenario = &scenarios[0]};
     for (int i = 1; i < count; i += 2) {
+        if (strcmp(arguments[i], "--help") == 0) {
+            print_usage(stdout);
+            return SIM_EXIT_OK;
+        }
         if (i + 1 == count || !parse_option(&options, arguments[i], arguments[i + 1])) {
-            return usage(arguments[i]);
+            char what[200];
+            snprintf(what, sizeof what, "there is no option %s that takes %s", arguments[i], i + 1 == count ? "nothing" : arguments[i + 1]);
+            return usage(what);
         }
     }
     if (options.fault_list == NULL && !sim_parse_faults(options.scenario->faults, &options.faults)) {

@@ -60,6 +60,12 @@ class TestNoCluster(lab.TestCase):
             with self.subTest(command=words):
                 self.assertExit(eidolon(*words, missing, "1"), NOT_FOUND, missing)
 
+    def test_a_file_is_not_advised_as_the_folder_of_a_cluster(self):
+        path = os.path.join(self.folder(), "file")
+        with open(path, "w"):
+            pass
+        self.assertExit(eidolon("status", path), NOT_FOUND, "that is no folder", "eidolon create DIR")
+
     def test_a_folder_that_is_no_cluster_is_left_alone(self):
         folder = self.folder()
         with open(os.path.join(folder, "precious"), "w") as file:
@@ -126,6 +132,31 @@ class TestCreate(lab.TestCase):
                 result = eidolon("create", os.path.join(folder, "c"), *options)
                 self.assertExit(result, USAGE, "eidolon: ")
                 self.assertEqual(os.listdir(folder), [])
+
+    def test_what_is_no_number_is_told_no_bound_that_is_not_the_options(self):
+        for option in ("--nodes", "--disk", "--election-timeout"):
+            with self.subTest(option=option):
+                result = eidolon("create", os.path.join(self.folder(), "c"), option, "x")
+                self.assertExit(result, USAGE, f"{option} takes a whole number", "not `x`")
+                self.assertNotRegex(result.stderr, r"[0-9]")
+
+    def test_a_heartbeat_that_the_default_does_not_fit_is_told_with_it(self):
+        self.assertExit(eidolon("create", os.path.join(self.folder(), "c"), "--heartbeat", "100"), USAGE, "heartbeat of 100 ms", "timeout of 200 ms")
+
+    def test_numbers_that_are_advised_are_taken(self):
+        target = os.path.join(self.folder(), "c")
+        options = {"--nodes": "1", "--world-memory": "2048"}
+        for advised in ("--disk", "--memory"):
+            result = eidolon("create", target, *[word for option in options.items() for word in option])
+            self.assertExit(result, USAGE, f"{advised} takes ")
+            options[advised] = result.stderr.split(f"{advised} takes ")[1].split()[0]
+        self.assertExit(eidolon("create", target, *[word for option in options.items() for word in option]), OK)
+
+    def test_a_number_that_is_too_large_is_not_called_too_small(self):
+        target = os.path.join(self.folder(), "c")
+        for option, most in (("--memory", "16384"), ("--disk", "65536")):
+            with self.subTest(option=option):
+                self.assertExit(eidolon("create", target, option, "99999"), USAGE, "too large", f"to {most} here")
 
     def test_an_existing_folder_that_is_no_cluster_is_told_from_one(self):
         folder = self.folder()

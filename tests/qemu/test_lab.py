@@ -117,6 +117,16 @@ class TestStart(fakes.FakeTestCase):
         result = cluster.try_command("start", "--timeout", 100, timeout_s=60)
         self.assertExit(result, DEGRADED, "the world is stopped", "write to a page it does not own", "eidolon world reset")
 
+    def test_a_world_that_no_majority_can_serve_is_told_instead_of_waited_for(self):
+        for nodes, kept_out in ((1, 1), (3, 2)):
+            with self.subTest(nodes=nodes):
+                cluster = self.fake_cluster(nodes=nodes, world=False, start=False)
+                for node in range(1, nodes + 1):
+                    disk = "corrupt" if node <= kept_out else "ok"
+                    self.set_status(cluster, node, nodes=nodes, leader=0, majority=0, host=False, disk=disk, reason="as it is")
+                result = cluster.try_command("start", "--timeout", 30, timeout_s=60)
+                self.assertExit(result, NO_QUORUM, f"only {nodes - kept_out} of {nodes} nodes can take part", "disk corrupt", "eidolon status")
+
     def test_a_missing_qemu_is_named_and_nothing_is_left_running(self):
         cluster = self.fake_cluster(start=False)
         cluster.environment = {**fakes.ENVIRONMENT, "EIDOLON_QEMU": "qemu-that-is-not-there"}
@@ -146,6 +156,17 @@ class TestStart(fakes.FakeTestCase):
     def test_a_qemu_that_ends_at_once_is_quoted(self):
         cluster = self.scripted_cluster("echo 'qemu: out of luck' >&2", "exit 1")
         self.assertExit(cluster.try_command("start"), FAILED, "ended at once", "out of luck")
+
+    def test_a_qemu_that_ends_without_a_word_is_not_said_to_have_spoken(self):
+        cluster = self.scripted_cluster("exit 1")
+        result = cluster.try_command("start")
+        self.assertExit(result, FAILED, "ended at once and left nothing in", "qemu.log")
+        self.assertNotIn("said", result.stderr)
+
+    def test_a_qemu_that_cannot_be_run_is_named(self):
+        cluster = self.fake_cluster(start=False)
+        cluster.environment = {**fakes.ENVIRONMENT, "EIDOLON_QEMU": "/etc/passwd"}
+        self.assertExit(cluster.try_command("start"), FAILED, "cannot start QEMU", "/etc/passwd")
 
     def test_a_qemu_that_leaves_its_folder_while_it_starts_is_alive(self):
         cluster = self.scripted_cluster("here=$(pwd)", "cd /", "sleep 0.5", 'cd "$here"', f'exec {fakes.FAKE_QEMU} "$@"')
@@ -348,6 +369,14 @@ class TestNodes(fakes.FakeTestCase):
         self.assertIn("no command ended it", reason)
         self.assertNotIn("terminating on signal 15", reason)
 
+    def test_last_words_of_an_earlier_life_are_not_why_a_later_start_failed(self):
+        cluster = self.fake_cluster()
+        os.kill(cluster.node(2)["pid"], signal.SIGTERM)
+        wait_until(lambda: "terminating on signal 15" in cluster.node(2)["reason"], "QEMU of node 2 is gone")
+        os.unlink(self.path(cluster, 2, "disk.img"))
+        self.assertExit(cluster.try_command("node", "start", 2), FAILED, "node 2 has no disk")
+        self.assertEqual(cluster.node(2)["reason"], "not started")
+
     def test_a_disk_that_cannot_be_made_blank_is_the_old_one(self):
         cluster = self.fake_cluster(start=False)
         with open(self.path(cluster, 1, "disk.img"), "rb") as file:
@@ -412,6 +441,14 @@ class TestStatus(fakes.FakeTestCase):
         self.set_status(cluster, 3, voter=0)
         self.assertEqual(self.assertState(cluster, "degraded", DEGRADED)["nodes"][2]["state"], "joining")
 
+    def test_a_node_without_a_vote_is_said_to_wait_where_there_is_no_quorum(self):
+        cluster = self.fake_cluster()
+        cluster.kill(1)
+        self.set_status(cluster, 2, leader=0, majority=0, voter=0, role="joining", host=False)
+        self.set_status(cluster, 3, leader=0, majority=0, host=False)
+        self.assertIn("waits for a majority", self.assertState(cluster, "no-quorum", NO_QUORUM)["nodes"][1]["reason"])
+        self.assertIn("node 2 waits for a majority", cluster.try_command("status").stdout)
+
     def test_a_bad_disk_is_told(self):
         cluster = self.fake_cluster()
         self.set_status(cluster, 3, role="joining", disk="corrupt", reason="record 17 has a bad checksum")
@@ -435,7 +472,9 @@ class TestStatus(fakes.FakeTestCase):
         self.set_status(cluster, 1, nodes=1, leader=0, majority=0, voter=0, role="joining", disk="blank", reason="the disk is blank")
         output = cluster.try_command("status").stdout
         self.assertNotIn("catching up", output)
-        self.assertIn("its world is lost", output)
+        self.assertNotIn("hear each other", output)
+        for words in ("its world is lost", "eidolon destroy", "eidolon create --nodes 1"):
+            self.assertIn(words, output)
 
     def test_no_leader_is_no_quorum(self):
         cluster = self.fake_cluster()
@@ -608,7 +647,7 @@ class TestWayIn(fakes.FakeTestCase):
 
     def test_exec_ends_in_time_also_while_output_comes(self):
         cluster = self.fake_cluster()
-        self.assertExit(cluster.try_command("exec", "--timeout", 1, "endless\n"), TIMED_OUT, "did not end in time")
+        self.assertExit(cluster.try_command("exec", "--timeout", 1, "endless\n"), TIMED_OUT, "did not end in time", "eidolon.interrupt(thread)")
 
     def test_exec_takes_each_name_of_a_session_that_the_world_takes(self):
         cluster = self.fake_cluster()
@@ -660,6 +699,16 @@ class TestWayIn(fakes.FakeTestCase):
         terminal.wait_for(b"eidolon stop")
         self.assertIn(b"come back", terminal.output)
         self.assertEqual(terminal.wait(), OK)
+
+    def test_a_session_that_ends_itself_is_no_failure_and_a_connection_that_ends_is_one(self):
+        cluster = self.fake_cluster()
+        for keys, told, code in ((b"bye", b"session main ended by itself", OK), (b"(session ended)\r\nhang", b"connection to session main ended", FAILED)):
+            with self.subTest(keys=keys):
+                terminal = Terminal(self, lab.EIDOLON, "attach", cluster.directory)
+                terminal.wait_for(b"<terminal main 80x24\n>")
+                terminal.type(keys)
+                terminal.wait_for(told)
+                self.assertEqual(terminal.wait(), code)
 
     def test_make_run_says_how_to_come_back_to_the_same_cluster(self):
         cluster = self.fake_cluster()
@@ -912,4 +961,4 @@ class TestSwitch(fakes.FakeTestCase):
 
     def test_a_capture_that_cannot_be_written_is_named(self):
         cluster = self.fake_cluster()
-        self.assertExit(cluster.try_command("capture", "/no/such/folder/x.pcap"), FAILED, "No such file")
+        self.assertExit(cluster.try_command("capture", "/no/such/folder/x.pcap"), FAILED, "/no/such/folder/x.pcap", "No such file")
