@@ -5,6 +5,7 @@ of two of nanoseconds, the first of which ends at one and a half times its start
 percentile read from it may be too high by up to a half and too low by up to a third. A client's own times are exact, and so is a mean.
 """
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -120,10 +121,14 @@ def probe_all(cluster, names=None):
     return {name: probe(cluster, host, name, samples) for name, samples in wanted.items() if names is None or name in names}
 
 
+def mean_probes(measured):
+    """The means of several measurements of the same probes."""
+    return {name: {key: statistics.mean(probes[name][key] for probes in measured) for key in measured[0][name]} for name in measured[0]}
+
+
 def probe_again(cluster, before):
     """The mean of `before` and of the same probes now: a machine that others use is not the same at both ends of a measurement."""
-    after = probe_all(cluster, before.keys())
-    return {name: {key: (value + after[name][key]) / 2 for key, value in values.items()} for name, values in before.items()}
+    return mean_probes([before, probe_all(cluster, before.keys())])
 
 
 def require_host(cluster, host):
