@@ -46,6 +46,7 @@
 #define HEAP_COLLECT_BYTES_MIN (512u * 1024u) /* allocated between two collections, or half of what is alive: so much a program writes anew again and again */
 #define TREE_DEPTH_MAX 16             /* levels that ls() descends */
 #define TREE_ENTRIES_MAX 200          /* entries of a directory that ls() shows */
+#define TREE_LINES_MAX 2000           /* ... and of all of them */
 
 /* Network. */
 #define WORLD_PORT 7000

@@ -20,7 +20,7 @@
 #define RETRY_NS 1000000000ull
 #define LINE_BYTES 64
 
-enum run_outcome { RUN_ENDED, RUN_EXITED, RUN_RAISED };
+enum run_outcome { RUN_ENDED, RUN_EXITED, RUN_EXITED_BADLY, RUN_RAISED };
 
 void *repl_make_globals(void)
 {
@@ -50,11 +50,17 @@ static mp_obj_t compile(const char *source, size_t bytes, mp_parse_input_kind_t 
     return mp_compile(&tree, name, show);
 }
 
-/* What SystemExit says: the program ended as it should, or not. */
+/* What SystemExit says: the program ended as it should, or not; a value that is no number says why. */
 static enum run_outcome exit_outcome(void *exception)
 {
     mp_obj_t value = mp_obj_exception_get_value(MP_OBJ_FROM_PTR(exception));
-    return value == mp_const_none || value == MP_OBJ_NEW_SMALL_INT(0) ? RUN_EXITED : RUN_RAISED;
+    if (value == mp_const_none || value == mp_const_false || value == MP_OBJ_NEW_SMALL_INT(0))
+        return RUN_EXITED;
+    if (!mp_obj_is_int(value)) {
+        mp_obj_print_protected(&mp_plat_print, value, PRINT_STR);
+        mp_print_str(&mp_plat_print, "\n");
+    }
+    return RUN_EXITED_BADLY;
 }
 
 static enum run_outcome report(void *exception)
@@ -142,8 +148,14 @@ static bool read_statement(struct session *session, vstr_t *line)
             say(session, "\r\n");
             return false;
         }
-        if (end == CHAR_CTRL_D)
+        if (end == CHAR_CTRL_D) {
+            say(session, "\r\n");
             break;
+        }
+        if (end != 0) { /* another key of an empty line: nothing here */
+            vstr_cut_tail_bytes(line, 1);
+            say(session, "\r\n");
+        }
     }
     return true;
 }
@@ -177,7 +189,8 @@ static void serve_statement(struct session *session, vstr_t *line)
     if (nlr_push(&nlr) == 0) {
         if (read_statement(session, line)) {
             session_set_busy(session, true);
-            if (run(line->buf, line->len, MP_PARSE_SINGLE_INPUT, true) == RUN_EXITED) {
+            enum run_outcome outcome = run(line->buf, line->len, MP_PARSE_SINGLE_INPUT, true);
+            if (outcome == RUN_EXITED || outcome == RUN_EXITED_BADLY) {
                 session_end(session);
                 say(session, "The session stays: it has threads that run.\r\n");
             }
@@ -240,7 +253,7 @@ static void exec_main(void *argument)
     mp_parse_input_kind_t kind = is_expression(request->source, request->bytes) ? MP_PARSE_SINGLE_INPUT : MP_PARSE_FILE_INPUT;
     enum run_outcome outcome = run(request->source, request->bytes, kind, kind == MP_PARSE_SINGLE_INPUT);
     if (thread->exec != NULL)
-        viewer_exec_end(thread->exec, outcome == RUN_RAISED);
+        viewer_exec_end(thread->exec, outcome == RUN_RAISED || outcome == RUN_EXITED_BADLY);
 }
 
 struct thread *repl_start_exec(struct session *session, struct viewer *viewer, char *source, size_t bytes)

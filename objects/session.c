@@ -376,7 +376,8 @@ int session_read_line(struct session *session, vstr_t *line, const char *prompt)
     int end = 0;
     bool raised = true;
     if (nlr_push(&nlr) == 0) {
-        terminal_begin(line, prompt, viewers_have_terminal(session));
+        /* What is there already was pasted, with an indentation of its own. */
+        terminal_begin(line, prompt, viewers_have_terminal(session) && !viewers_input_waits(session, false));
         end = edit_line(session, line);
         nlr_pop();
         raised = false;

@@ -200,20 +200,57 @@ static void directory_print(const mp_print_t *print, mp_obj_t self, mp_print_kin
         mp_printf(print, "<Directory of %u>", (unsigned)directory_of(self)->entries.used);
 }
 
+/* As much of a value as is shown. */
+struct shown {
+    char text[VALUE_CHARACTERS_MAX + 1];
+    size_t bytes;
+};
+
+static void show(void *context, const char *text, size_t bytes)
+{
+    struct shown *shown = context;
+    size_t room = sizeof shown->text - shown->bytes;
+    memcpy(shown->text + shown->bytes, text, bytes < room ? bytes : room);
+    shown->bytes += bytes < room ? bytes : room;
+    if (bytes >= room)
+        nlr_jump((void *)&mp_const_GeneratorExit_obj); /* that is enough: a value may be as large as memory */
+}
+
+/* What stands for a value whose text cannot be made: it must not hide the entries behind it. */
+static void show_failure(struct shown *shown, void *exception)
+{
+    mp_obj_t error = MP_OBJ_FROM_PTR(exception);
+    if (exception == (const void *)&mp_const_GeneratorExit_obj)
+        return;
+    if (!mp_obj_exception_match(error, MP_OBJ_FROM_PTR(&mp_type_Exception)))
+        nlr_jump(exception);
+    const char *name = qstr_str(mp_obj_get_type(error)->name);
+    size_t bytes = strlen(name) < VALUE_CHARACTERS_MAX - 2 ? strlen(name) : VALUE_CHARACTERS_MAX - 2;
+    shown->bytes = bytes + 2;
+    shown->text[0] = '<';
+    memcpy(shown->text + 1, name, bytes);
+    shown->text[bytes + 1] = '>';
+}
+
 /* A value in one line: short ones as they print, long ones cut. */
 static void print_value(mp_obj_t value)
 {
-    vstr_t text;
-    mp_print_t print;
-    vstr_init_print(&text, 32, &print);
-    mp_obj_print_helper(&print, value, PRINT_REPR);
-    size_t shown = 0;
-    while (shown < text.len && shown < VALUE_CHARACTERS_MAX && text.buf[shown] != '\n' && text.buf[shown] != '\r')
-        shown++;
-    while (shown > 0 && shown < text.len && ((unsigned char)text.buf[shown] & 0xc0) == 0x80)
-        shown--; /* not amid a character */
-    mp_print_strn(&mp_plat_print, text.buf, shown, 0, 0, 0);
-    if (shown < text.len)
+    struct shown shown = {.bytes = 0};
+    nlr_buf_t nlr;
+    if (nlr_push(&nlr) == 0) {
+        const mp_print_t print = {&shown, show};
+        mp_obj_print_helper(&print, value, PRINT_REPR);
+        nlr_pop();
+    } else {
+        show_failure(&shown, nlr.ret_val);
+    }
+    size_t end = 0;
+    while (end < shown.bytes && end < VALUE_CHARACTERS_MAX && shown.text[end] != '\n' && shown.text[end] != '\r')
+        end++;
+    while (end > 0 && end < shown.bytes && ((unsigned char)shown.text[end] & 0xc0) == 0x80)
+        end--; /* not amid a character */
+    mp_print_strn(&mp_plat_print, shown.text, end, 0, 0, 0);
+    if (end < shown.bytes)
         mp_print_str(&mp_plat_print, "...");
     mp_print_str(&mp_plat_print, "\n");
 }
@@ -224,31 +261,46 @@ static void print_indent(unsigned depth)
         mp_print_str(&mp_plat_print, "  ");
 }
 
-/* Bounded by TREE_DEPTH_MAX, also when a directory holds itself. */
-static void print_tree(mp_obj_t directory, unsigned depth)
+/* A directory that is being shown, and those that it was found in. */
+struct branch {
+    mp_obj_t directory;
+    unsigned depth;
+    const struct branch *above;
+};
+
+static bool shown_above(const struct branch *branch, mp_obj_t directory)
+{
+    while (branch != NULL && branch->directory != directory)
+        branch = branch->above;
+    return branch != NULL;
+}
+
+/* Bounded by TREE_DEPTH_MAX, and by `lines`, which are left of all. */
+static void print_tree(const struct branch *branch, unsigned *lines)
 {
     size_t count;
     mp_obj_t *names;
-    mp_obj_list_get(sorted_names(directory_of(directory)), &count, &names);
+    mp_obj_list_get(sorted_names(directory_of(branch->directory)), &count, &names);
     for (size_t i = 0; i < count; i++) {
-        mp_map_elem_t *entry = find(directory, names[i]);
+        mp_map_elem_t *entry = find(branch->directory, names[i]);
         if (entry == NULL)
             continue;
         mp_obj_t value = entry->value;
-        print_indent(depth);
-        if (i >= TREE_ENTRIES_MAX) {
+        print_indent(branch->depth);
+        if (i >= TREE_ENTRIES_MAX || *lines == 0) {
             mp_printf(&mp_plat_print, "... and %u more\n", (unsigned)(count - i));
             return;
         }
+        --*lines;
         mp_obj_print_helper(&mp_plat_print, names[i], PRINT_STR);
         if (mp_obj_get_type(value) != &tree_directory_type) {
             mp_print_str(&mp_plat_print, " = ");
             print_value(value);
-        } else if (depth >= TREE_DEPTH_MAX) {
+        } else if (branch->depth >= TREE_DEPTH_MAX || shown_above(branch, value)) {
             mp_print_str(&mp_plat_print, "/ ...\n");
         } else {
             mp_print_str(&mp_plat_print, "/\n");
-            print_tree(value, depth + 1);
+            print_tree(&(struct branch){value, branch->depth + 1, branch}, lines);
         }
     }
 }
@@ -262,7 +314,8 @@ static mp_obj_t tree_ls(size_t count, const mp_obj_t *arguments)
     }
     mp_obj_print_helper(&mp_plat_print, directory, PRINT_STR);
     mp_print_str(&mp_plat_print, "\n");
-    print_tree(directory, 1);
+    unsigned lines = TREE_LINES_MAX;
+    print_tree(&(struct branch){directory, 1, NULL}, &lines);
     return mp_const_none;
 }
 MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(tree_ls_object, 0, 1, tree_ls);

@@ -25,6 +25,7 @@ struct viewer {
     bool provisional;               /* no first line came in time: a `session` line may still follow */
     bool peer_closed;               /* nothing more will arrive */
     bool discards;                  /* up to the next newline: the line is too long */
+    bool returned;                  /* a terminal's last key was Enter: a newline behind it is a part of that */
     bool line_runs;                 /* a line that it typed is being run */
     uint64_t heard_ns;              /* when something last came from the peer: input, or that it has taken output */
     bool closing;                   /* to be closed when what is queued has been handed to TCP */

@@ -250,9 +250,13 @@ enum viewer_input viewers_take_input(struct session *session, bool keys, int *ke
         *from = viewer;
         uint8_t first = pbuf_get_at(viewer->input, 0);
         if (!viewer->discards && (viewer->kind == VIEWER_TERMINAL || keys || first == KEY_INTERRUPT)) {
+            bool rest = viewer->kind == VIEWER_TERMINAL && viewer->returned && first == '\n';
             *key = first;
+            viewer->returned = first == '\r';
             viewer_consume_input(viewer, 1);
             viewers_work_waits = true;
+            if (rest)
+                continue;
             return VIEWER_INPUT_KEY;
         }
         enum viewer_input input = take_line(viewer, line, bytes);

@@ -175,12 +175,17 @@ _Noreturn void nlr_jump_fail(void *value)
 }
 
 const char world_help_text[] =
-    "This is a world of Eidolon: Python (MicroPython) whose memory outlives the machines it runs on.\n"
+    "This is a world of Eidolon: Python (MicroPython) whose memory outlives the\n"
+    "machines it runs on.\n"
     "\n"
-    "Nothing is saved and nothing is opened: names, objects, running threads and connections just stay.\n"
-    "  root                the objects that all sessions share: root.lab = Directory(); ls(root)\n"
-    "  import eidolon      node(), nodes(), epoch(), commit(), move(n), memory(), entropy(n),\n"
-    "                      session(), sessions(), threads(), interrupt(thread), end(thread)\n"
-    "  import socket, asyncio, _thread, time, json, re, ...    help('modules') lists them\n"
+    "Nothing is saved and nothing is opened: names, objects, running threads and\n"
+    "connections just stay.\n"
+    "  root             what all sessions share: root.lab = Directory(); ls(root)\n"
+    "  import eidolon   node(), nodes(), epoch(), commit(), move(n), memory(),\n"
+    "                   session(), sessions(), threads(), interrupt(thread),\n"
+    "                   end(thread), entropy(n)\n"
+    "  import socket, asyncio, _thread, time, json, re, ...\n"
+    "                   help('modules') lists them\n"
     "\n"
-    "Ctrl-C interrupts this session's program, Ctrl-E begins paste mode, Ctrl-] detaches.\n";
+    "Ctrl-C interrupts this session's program, Ctrl-E begins paste mode,\n"
+    "Ctrl-] detaches; sys.exit() ends the session.\n";

@@ -199,9 +199,23 @@ asyncio.run(main())
         self.assertIn("TypeError", self.world.exec("root[1] = 2")[0])
 
     def test_ls_of_a_directory_that_holds_itself_ends(self):
-        output, raised = self.world.exec("root.me = root\nls()\ndel root.me")
+        source = "for name in 'abcd': root[name] = root\nls()\nfor name in 'abcd': del root[name]"
+        self.assertEqual(self.world.exec(source), ("<root>\n  a/ ...\n  b/ ...\n  c/ ...\n  d/ ...\n", False))
+
+    def test_ls_of_branches_that_meet_again_is_bounded(self):
+        source = ("d = Directory()\nfor i in range(15):\n    above = Directory()\n    above.left = above.right = d\n    d = above\nls(d)")
+        output, raised = self.world.exec(source)
         self.assertFalse(raised)
-        self.assertLess(len(output), 4000)
+        self.assertLess(output.count("\n"), 2100)
+
+    def test_ls_shows_what_stands_behind_a_value_without_a_text(self):
+        source = ("class Bad:\n    def __repr__(self): return 1 / 0\nroot.bad, root.big, root.last = Bad(), bytearray(9000000), 7\n"
+                  "ls()\ndel root.bad, root.big, root.last")
+        output, raised = self.world.exec(source)
+        self.assertFalse(raised, output)
+        self.assertIn("  bad = <ZeroDivisionError>\n  big = bytearray(b'", output)
+        self.assertIn("...\n  last = 7\n", output)
+        self.assertLess(len(output), 300)
 
     def test_open_is_absent(self):
         self.assertIn("NameError", self.world.exec("open")[0])

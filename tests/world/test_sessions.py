@@ -235,17 +235,57 @@ class SessionTest(unittest.TestCase):
         for line in ("for i in range(2):", "if i > 0:", "print(i + 40)"):
             client.send(line + "\r")
             client.expect(r"\.\.\. +$")
-        client.send("\r\r\r")
+        for _ in range(2):
+            client.send("\r")
+            client.expect(r"\.\.\. *$")
+        client.send("\r")
         client.expect("\r\n41\r\n>>> $")
 
     def test_terminal_block_with_its_own_indentation_is_taken_as_typed(self):
         client = self.world.terminal("typed")
-        client.send("def beats(n):\r    while True:\r        n += 1\r        if n > 6:\r            return n\r\r")
+        for line in ("def beats(n):", "    while True:", "        n += 1", "        if n > 6:", "            return n"):
+            client.send(line + "\r")
+            client.expect(r"\.\.\. *$")
+        client.send("\r")
         client.expect(">>> $")
         client.send("beats(1)\r")
         client.expect("\r\n7\r\n>>> $")
         client.send("for i in range(2):\r")
         client.expect(r"\.\.\.     $")  # the next statement is indented again
+
+    def test_terminal_lines_that_were_pasted_are_taken_as_they_are(self):
+        client = self.world.terminal("pasted")
+        client.send("def longname(alpha,\r             beta):\r    x = 1\r    return alpha + beta + x\r\rlongname(1, 2)\r")
+        client.expect("\r\n4\r\n>>> $")
+        client.send("s = '''a:\r- b\r'''\rs\r")
+        client.expect(r"'a:\\n- b\\n'\r\n>>> $")
+
+    def test_terminal_newline_behind_enter_is_one_enter(self):
+        client = self.world.terminal("windows")
+        client.send("if 1:\r\n    print(40 + 1)\r\n    print(40 + 2)\r\n\r\n")
+        client.expect("\r\n41\r\n42\r\n>>> $")
+
+    def test_terminal_keys_of_an_empty_line_do_not_end_a_block(self):
+        client = self.world.terminal("keys")
+        client.send("if 1:\r")
+        client.expect(r"\.\.\. +$")
+        client.send("\x7f\x05")
+        client.expect(r"\.\.\. +$")
+        for line in ("print(40 + 3)", "", ""):
+            client.send(line + "\r")
+            client.expect(r"\.\.\. *$")
+        client.send("\r")
+        client.expect("\r\n43\r\n>>> $")
+
+    def test_terminal_kills_a_word(self):
+        client = self.world.terminal("word")
+        client.send("14 + bar\x17" + "1\r")
+        client.expect("\r\n15\r\n>>> $")
+
+    def test_exit_with_a_reason_ends_the_session_and_tells_it(self):
+        client = self.world.session("leaving")
+        client.send("import sys; sys.exit('enough')\n")
+        self.assertIn(b"enough\n(session ended)", client.read_to_end())
 
     def test_tour_of_the_readme_can_be_typed(self):
         with open(os.path.join(os.path.dirname(__file__), "..", "..", "README.md")) as readme:
