@@ -111,7 +111,7 @@ static void make_room(struct session *session, size_t bytes);
 void session_end(struct session *session)
 {
     CHECK(session->thread == thread_current());
-    static const char text[] = "(session ended)\r\n";
+    static const char text[] = "(session ended)\r\n"; /* cluster-sim/lab_terminal.c knows it */
     make_room(session, sizeof text - 1); /* may wait, and an exec may begin meanwhile; what follows waits for nothing */
     if (has_other_threads(session))
         return;
